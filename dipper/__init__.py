@@ -1,0 +1,1 @@
+"""The command line, settings, and the assembly of the parts into processes."""

@@ -1,0 +1,1 @@
+"""Health scores for the scheduler."""

@@ -1,0 +1,1 @@
+"""History in ClickHouse: migrations, store, sink, typed queries, ledger."""

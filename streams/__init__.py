@@ -1,0 +1,1 @@
+"""Stream operators (pure) and the shells that run them."""
