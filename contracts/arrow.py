@@ -1,0 +1,75 @@
+"""Messages of the log as Arrow IPC. The pyarrow module is an argument, so that this package still imports nothing.
+
+One message = one IPC stream with one record batch, lz4-compressed buffers. `string` columns are dictionary-encoded
+(int32 codes), so that an operator groups by codes and never touches text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from contracts.columns import Column
+from contracts.errors import ContractError
+
+KIND_HEADER = "kind"  # record header of telemetry.vitals: which table the message holds
+
+
+def schema(columns: tuple[Column, ...], pa: Any) -> Any:
+    """pyarrow.Schema of declared columns, in order, none nullable but float64 (null: not measured)."""
+    types = {
+        "int64": pa.int64(),
+        "float64": pa.float64(),
+        "string": pa.dictionary(pa.int32(), pa.utf8()),
+        "text": pa.utf8(),
+        "bytes": pa.binary(),
+        "bool": pa.bool_(),
+        "list<uint8>": pa.list_(pa.uint8()),
+        "list<uint32>": pa.list_(pa.uint32()),
+    }
+    return pa.schema([pa.field(c.name, types[c.dtype], nullable=c.dtype == "float64") for c in columns])
+
+
+def batch(columns: tuple[Column, ...], values: Mapping[str, Any], pa: Any) -> Any:
+    """pyarrow.RecordBatch of declared columns from arrays or lists by name, cast where needed."""
+    target = schema(columns, pa)
+    arrays = []
+    for field in target:
+        value = values[field.name]
+        array = value if isinstance(value, pa.Array) else pa.array(value, None if _is_text(field, pa) else field.type)
+        if array.type != field.type:
+            array = array.dictionary_encode() if _is_text(field, pa) else array.cast(field.type)
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=target)
+
+
+def to_bytes(record_batch: Any, pa: Any) -> bytes:
+    """A message: Arrow IPC stream with this one batch."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(sink, record_batch.schema, options=options) as writer:
+        writer.write_batch(record_batch)
+    result: bytes = sink.getvalue().to_pybytes()
+    return result
+
+
+def from_bytes(columns: tuple[Column, ...], message: bytes, pa: Any) -> Any:
+    """The pyarrow.RecordBatch of a message. Raises ContractError `malformed_batch` on anything but the schema."""
+    target = schema(columns, pa)
+    try:
+        with pa.ipc.open_stream(message) as reader:
+            got = reader.schema
+            record_batch = reader.read_next_batch() if got.equals(target) else None
+    except (pa.ArrowInvalid, OSError, StopIteration) as error:
+        raise ContractError("malformed_batch", "message", "an Arrow IPC stream with one batch", str(error)) from None
+    if record_batch is None:
+        raise ContractError("malformed_batch", "message.schema", str(target), str(got))
+    try:
+        record_batch.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise ContractError("malformed_batch", "message", "valid Arrow arrays", str(error)) from None
+    return record_batch
+
+
+def _is_text(field: Any, pa: Any) -> bool:
+    return bool(pa.types.is_dictionary(field.type))
