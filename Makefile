@@ -1,0 +1,51 @@
+# Dipper. Plain python3 and make are enough: `make demo` shows it, `make test` proves it.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+FONT := /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk
+
+.PHONY: help setup demo up test verify lint format bench agent reference clean
+
+help: ## show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install the locked packages for development into .venv
+	@PYTHON=$(PYTHON) tools/setup.sh dev
+
+demo: ## install, then run a simulated fleet through the whole pipeline and show its pages
+	@PYTHON=$(PYTHON) tools/setup.sh server
+	$(BIN)/dipper demo
+
+up: ## install, then run gateway, operators, history and pages for real boxes
+	@PYTHON=$(PYTHON) tools/setup.sh server
+	$(BIN)/dipper up
+
+test: setup ## install, then run the tests (under 12 minutes on 2 cores)
+	@tools/debian.sh chromium:chromium $(FONT)
+	$(BIN)/python -m pytest -m "not verify"
+
+verify: setup ## long end-to-end runs with real processes (under 40 minutes)
+	@tools/debian.sh chromium:chromium nginx:nginx-light $(FONT)
+	$(BIN)/python -m pytest -m verify --timeout 1500
+
+lint: setup ## format check, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup ## rewrite files in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## run every benchmark of benchmarks/ and write JSON results
+	@tools/debian.sh mtail:mtail chromium:chromium
+	$(BIN)/python -m benchmarks
+
+agent: setup ## build the agent's wheel and zipapp into dist/
+	$(BIN)/python tools/build_agent.py
+
+reference: setup ## write docs/ pages that are generated from contracts/
+	$(BIN)/python tools/make_reference.py
+
+clean: ## remove what was built and installed
+	rm -rf .venv build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis
