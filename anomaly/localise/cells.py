@@ -9,7 +9,7 @@ one step needs arrays of at most S x (S + 1) buckets, and at most `max_order` fr
 numbers are alive at a time. A dimension with thousands of rare values costs one array of its length.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,29 +89,33 @@ def _grow(frame: _Frame, dim: int, column: _Column, floor: float, last: bool) ->
     return cuboid, _Frame(dims, leaves, cell[inside], cell_codes, frame.weights[:, inside])
 
 
-def walk(codes: IntArray, weights: FloatArray, max_order: int, floor: float) -> Iterator[Cuboid]:
-    """All cuboids of 1 to `max_order` dimensions with the cells whose support reaches `floor`.
+def walk(codes: IntArray, weights: FloatArray, dims: Sequence[int], max_order: int, floor: float) -> Iterator[Cuboid]:
+    """All cuboids of 1 to `max_order` of the dimensions `dims`, with the cells whose support reaches `floor`.
 
     codes: (n_leaves, n_dims) non-negative integers; weights: (n_weights, n_leaves) float64, of which
-    weights[0] >= 0 is the support. Yields cuboids in a fixed order (depth first, dimensions ascending).
+    weights[0] >= 0 is the support. Yields cuboids in a fixed order (depth first, as `dims` has them).
     """
-    n_dims = codes.shape[1]
-    columns = [_column(codes[:, d], weights[0], floor) for d in range(n_dims)]
+    columns = [_column(codes[:, d], weights[0], floor) for d in dims]
     root = _Frame((), None, 0, np.empty((1, 0), dtype=np.int64), weights)
     stack = [(root, 0)]
     while stack:
-        frame, dim = stack.pop()
-        if dim >= n_dims:
+        frame, position = stack.pop()
+        if position == len(dims):
             continue
-        stack.append((frame, dim + 1))
+        stack.append((frame, position + 1))
         last = len(frame.dims) + 1 >= max_order
-        grown = _grow(frame, dim, columns[dim], floor, last)
+        grown = _grow(frame, dims[position], columns[position], floor, last)
         if grown is None:
             continue
         cuboid, child = grown
         yield cuboid
         if not last:
-            stack.append((child, dim + 1))
+            stack.append((child, position + 1))
+
+
+def varying(codes: IntArray) -> list[int]:
+    """Dimensions with more than one value: a constant one tells nothing apart."""
+    return [d for d in range(codes.shape[1]) if len(codes) and (codes[:, d] != codes[0, d]).any()]
 
 
 def select(codes: IntArray, where: Combination) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

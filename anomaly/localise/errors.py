@@ -7,7 +7,7 @@ class LocaliseError(Exception):
     retriable = False
 
 
-class BadInput(LocaliseError):  # noqa: N818
+class BadInput(LocaliseError):
     """An array breaks the contract.
 
     `field` names the argument, `row` and `column` the first offending element (None: the whole argument).

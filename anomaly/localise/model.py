@@ -32,7 +32,7 @@ class Equivalent:
     leaves_only_in_cause: int
     leaves_only_in_equivalent: int
     differing_leaves: tuple[int, ...]
-    """Row indices of the first leaves by which the two differ (at most `MAX_DIFFERING_LEAVES`)."""
+    """Row indices of the first leaves by which the two differ (at most `overlap.MAX_DIFFERING_LEAVES`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,3 @@ class Localisation:
     @property
     def answer(self) -> tuple[Cause, ...]:
         return tuple(cause for cause in self.causes if cause.answer)
-
-
-MAX_DIFFERING_LEAVES = 10

@@ -1,0 +1,102 @@
+"""Every number of the localiser with the reason for it.
+
+"Tuning data" are the labelled incidents that `benchmarks/localise` is run on; its README has the figures.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioSettings:
+    """For bad events of a total, with a history of minutes."""
+
+    history_minutes: int = 10
+    """Long enough for a rate per leaf, short enough to follow the hour of the day."""
+
+    leaf_weight: float = 2.0
+    """Bad events of prior a leaf's own rate is shrunk with: a leaf must show a few before it speaks for itself."""
+
+    value_weight: float = 10.0
+    """Bad events of prior each dimension value's factor is shrunk to 1 with."""
+
+    prior_clip: float = 5.0
+    """A leaf's prior stays within global rate / 5 .. x 5: a product of factors overshoots where they overlap."""
+
+    max_order: int = 3
+    """Dimensions per cause, at most 4. Two lose incidents on the tuning data, four add only noise."""
+
+    min_support_share: float = 0.01
+    """Cells with less than 1% of all bad events are not looked at: they cannot be what an operator sees. It bounds
+    the work, too: at most 100 cells per cuboid."""
+
+    min_bad: float = 10.0
+    """Fewer bad events in the whole minute cannot be told from chance in any cell: insufficient data."""
+
+    min_core_excess: float = 3.0
+    """Poisson log likelihood ratio, in nats, that the best cell must reach."""
+
+    min_core_share: float = 0.15
+    """Excess of the best cell over all bad events. On quiet minutes the luckiest of some hundred cells reaches a
+    tenth, so less than 0.15 stays silent."""
+
+    severity_ratio: float = 0.6
+    """A leaf belongs to the cause when its rate grew by at least about this power of the core's growth ..."""
+
+    severity_difference: float = 0.3
+    """... or by this part of the core's additive rise; the geometric mean of both is used, because some faults
+    multiply a rate and some add to it."""
+
+    order_cost: float = 0.25
+    """Nats per dimension of a combination, so that of two that explain the same the shorter one wins."""
+
+    order_cost_share: float = 0.001
+    """The same as a part of the largest gain: with many events, tiny differences in gain are not evidence."""
+
+    extra_cells: int = 2
+    """Further cells of the same cuboid that may join the answer."""
+
+    extra_min_share: float = 0.1
+    """A further cell must bring this part of the best cell's gain ..."""
+
+    extra_cost: float = 0.1
+    """... and more than this part of the largest gain beyond the cost of its dimensions."""
+
+    candidates: int = 10
+    """Causes reported after the answer."""
+
+    equivalent_tolerance: float = 0.05
+    """Two combinations are equivalent when the leaves by which they differ carry at most this part of the
+    cause's total and of its bad events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountSettings:
+    """For real counts against a forecast, without history."""
+
+    max_order: int = 5
+    """The published generator injects causes of up to five dimensions."""
+
+    min_gain: float = 3.0
+    """Nats beyond its description cost that a cause must explain."""
+
+    min_leaves: int = 2
+    """One leaf has nothing to be compared with."""
+
+    min_noise: float = 0.01
+    """A forecast is not believed to better than 1% per leaf."""
+
+    outlier_sigmas: float = 5.0
+    """A leaf further out than this on the side where nothing is wrong is an outlier; their share among the leaves of
+    that side is the chance, assumed for every leaf, to deviate for reasons of its own."""
+
+    min_outlier_share: float = 1e-8
+    """That chance where no outlier was seen: a single leaf may then be a cause when noise alone cannot explain it."""
+
+    max_causes: int = 20
+    """An answer longer than this is no explanation."""
+
+    candidates: int = 10
+    """Causes reported after the answer."""
+
+    equivalent_tolerance: float = 0.05
+    """As for ratios, on the real and the forecast counts."""
