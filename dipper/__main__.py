@@ -1,0 +1,5 @@
+"""`python -m dipper`."""
+
+from dipper.cli import main
+
+raise SystemExit(main())

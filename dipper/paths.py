@@ -1,0 +1,84 @@
+"""Where a deployment keeps its files: one data directory, one owner process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+DATA_VARIABLE = "DIPPER_DATA"
+DEFAULT_DATA = "var"
+
+
+class DataDirBusy(Exception):
+    """Another process owns the data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Files below a data directory."""
+
+    root: Path
+
+    @property
+    def log(self) -> Path:
+        """The embedded log's segments."""
+        return self.root / "log"
+
+    @property
+    def history(self) -> Path:
+        """The embedded engine's data."""
+        return self.root / "history"
+
+    @property
+    def registry(self) -> Path:
+        """Devices, customers, rules, tokens (SQLite)."""
+        return self.root / "registry.sqlite"
+
+    @property
+    def control(self) -> Path:
+        """Socket on which a running process answers commands."""
+        return self.root / "control.sock"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that owns the directory."""
+        return self.root / "owner.lock"
+
+
+class OwnerLock:
+    """The exclusive right to a data directory, released with the process at the latest."""
+
+    def __init__(self, paths: Paths) -> None:
+        paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(self._fd, 32).decode(errors="replace").strip() or "unknown"
+            os.close(self._fd)
+            raise DataDirBusy(f"{paths.root}: in use by process {owner}; stop it, or name another --data") from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the directory up; safe to call twice."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def default_data() -> Path:
+    """`$DIPPER_DATA`, or `var` in the working directory."""
+    return Path(os.environ.get(DATA_VARIABLE, DEFAULT_DATA))
