@@ -71,8 +71,10 @@ def _respond(handle: Handler, line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line)
         return {"result": handle(request["command"], request.get("arguments", {}))}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return {"error": f"{error}"}
+    except KeyError as error:
+        return {"error": f"argument missing: {error}"}
+    except (ValueError, TypeError, AttributeError) as error:
+        return {"error": str(error)}
     except Exception as error:  # the asker gets a sentence, the log gets the trace
         logger.exception("control: command failed")
         return {"error": f"{type(error).__name__}: {error}"}
