@@ -36,6 +36,15 @@ class Equivalent:
 
 
 @dataclass(frozen=True, slots=True)
+class Onset:
+    """Columns of the given minutes: when the cause most likely began, and the range it may have begun in."""
+
+    minute: int
+    earliest: int
+    latest: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cause:
     where: Combination
     bad: float
@@ -53,6 +62,8 @@ class Cause:
     """Nats of log likelihood that the cause explains over expectation."""
     answer: bool
     equivalents: tuple[Equivalent, ...] = ()
+    onset: Onset | None = None
+    """Of causes in the answer, where minutes were given: the change point of the cause's own series."""
 
 
 @dataclass(frozen=True, slots=True)

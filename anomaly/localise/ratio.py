@@ -7,7 +7,7 @@ parent is itself elevated.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from anomaly.localise.baseline import calm_minutes, expected_rate
 from anomaly.localise.cells import Cuboid, select, walk
 from anomaly.localise.errors import BadInput
 from anomaly.localise.model import Cause, Combination, FloatArray, IntArray, Localisation, Verdict
+from anomaly.localise.onset import onset
 from anomaly.localise.overlap import equivalents
 from anomaly.localise.settings import RatioSettings
 
@@ -102,7 +103,17 @@ def localise_ratio(
         total[live, moment].astype(float),
         rate[live],
     )
-    return _explain(minute, settings)
+    result = _explain(minute, settings)
+    began = slice(0, moment + 1)
+    causes = []
+    for cause in result.causes:
+        if cause.answer:
+            inside = select(codes, cause.where)
+            series = bad[inside, began].sum(axis=0), rate[inside] @ total[inside, began]
+            causes.append(replace(cause, onset=onset(*series)))
+        else:
+            causes.append(cause)
+    return replace(result, causes=tuple(causes))
 
 
 def _explain(minute: _Minute, settings: RatioSettings) -> Localisation:

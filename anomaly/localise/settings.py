@@ -100,3 +100,20 @@ class CountSettings:
 
     equivalent_tolerance: float = 0.05
     """As for ratios, on the real and the forecast counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSettings:
+    """For joining causes with changes."""
+
+    nearly_all: float = 0.9
+    """Traffic shared by scope and cause above which one holds the other: registries and clients disagree on some."""
+
+    slack_ms: int = 60_000
+    """A change may start within the onset's own minute."""
+
+    max_delay_ms: int = 24 * 3_600_000
+    """Older changes have seen the same hour of the day without trouble."""
+
+    half_life_ms: int = 30 * 60_000
+    """Of two changes with the same scope the later one is the likelier culprit."""
