@@ -1,1 +1,1 @@
-"""A fleet with known faults, entering through the same door as a real box."""
+"""A seeded fleet of boxes with known faults. Only this package and the scoring may read its truth."""
