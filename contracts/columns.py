@@ -133,6 +133,7 @@ REJECTED = (
     Column("boot", "string", "", "boot id the box signed; empty when it stated none"),
     Column("seq", "int64", "", "seq the box signed; 0 when it stated none"),
     Column("received_at", "int64", "ms UTC", "gateway's clock on receipt"),
+    Column("sent_at", "int64", "ms UTC", "box's clock when it was sent: a replay corrects times as receipt would have"),
     Column("reason", "string", "", "stable identifier of the reason"),
     Column("detail", "text", "", "the sentence: field, expected, got"),
     Column("rows", "text", "", "JSON list of refused rows; empty list: the whole report"),

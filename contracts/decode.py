@@ -7,7 +7,7 @@ columns are refused, because a count that nobody reads would be lost in silence.
 from __future__ import annotations
 
 import json
-import math
+import sys
 from typing import Any
 
 from contracts.auth import check_id
@@ -182,7 +182,8 @@ def _vitals(value: object) -> dict[str, float]:
     for name, number in _object("vitals", value).items():
         if name not in known:
             raise ContractError("bad_field", "vitals", f"names among {sorted(known)}", name)
-        if type(number) not in (int, float) or not math.isfinite(number):
+        # An integer beyond float64 must be compared, not converted: isfinite would overflow.
+        if type(number) not in (int, float) or not -sys.float_info.max <= number <= sys.float_info.max:
             raise ContractError("bad_field", f"vitals.{name}", "a finite number", number)
         result[name] = float(number)
     return result

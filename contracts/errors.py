@@ -7,7 +7,10 @@ MAX_SHOWN_CHARS = 120
 
 def shorten(value: object) -> str:
     """`repr` of a value, cut to a length that is safe to log, store and send back."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deep, or an integer with too many digits to print
+        text = f"a {type(value).__name__}"
     return text if len(text) <= MAX_SHOWN_CHARS else text[: MAX_SHOWN_CHARS - 1] + "…"
 
 
