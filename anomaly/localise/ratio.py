@@ -6,7 +6,6 @@ because the severity is shared, evidence adds up over leaves, so a parent beats 
 parent is itself elevated.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +22,8 @@ from anomaly.localise.overlap import equivalents
 from anomaly.localise.settings import RatioSettings
 
 DEFAULT = RatioSettings()
+DEGREES = 6
+"""Steps of the mean over degrees of severity; more change nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,10 @@ class _Minute:
     @property
     def expected(self) -> FloatArray:
         return self.total * self.rate
+
+    def without(self, leaves: npt.NDArray[np.bool_]) -> "_Minute":
+        keep = ~leaves
+        return _Minute(self.codes[keep], self.index[keep], self.bad[keep], self.total[keep], self.rate[keep])
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,33 +122,100 @@ def localise_ratio(
 
 
 def _explain(minute: _Minute, settings: RatioSettings) -> Localisation:
-    weights = np.stack((minute.bad, minute.expected, minute.total))
-    bad_now, expected_now, total_now = (float(s) for s in weights.sum(axis=1))
-    floor = max(1.0, settings.min_support_share * bad_now)
-    core = _core(walk(minute.codes, weights, range(minute.codes.shape[1]), settings.max_order, floor))
-    if core is None or core.excess_nats < settings.min_core_excess:
-        reason = f"no combination has more bad events than chance gives ({bad_now:.0f}, expected {expected_now:.0f})"
-        return Localisation(Verdict.QUIET, reason, bad_now, expected_now, total_now)
-    share = (core.bad - core.expected) / bad_now
-    if share < settings.min_core_share:
-        reason = f"the most conspicuous combination holds only {share:.0%} of the bad events as excess"
-        return Localisation(Verdict.QUIET, reason, bad_now, expected_now, total_now)
-    evidence = _evidence(minute, core, settings)
-    ranked = _candidates(minute, evidence, settings, floor)
-    answer = ranked[0].cells
-    others = [c.cells[0] for c in ranked[1 : 1 + settings.candidates]]
+    bad, expected = float(minute.bad.sum()), float(minute.expected.sum())
+    search = _peel(minute, settings)
+
+    def verdict(verdict: Verdict, reason: str, causes: tuple[Cause, ...] = ()) -> Localisation:
+        return Localisation(verdict, reason, bad, expected, float(minute.total.sum()), causes)
+
+    if not search.found:
+        return verdict(
+            Verdict.QUIET, f"no combination has more bad events than chance gives: {bad:.0f}, {expected:.0f} expected"
+        )
+    inside = np.logical_or.reduce([select(minute.codes, where) for where in search.found])
+    share = float((minute.bad - minute.expected)[inside].sum()) / bad
+    if share < settings.min_answer_share:
+        return verdict(Verdict.QUIET, f"what stands out most is an excess of only {share:.0%} of all bad events")
+    others = [where for where in search.ranked if where not in search.found][: settings.candidates]
+    if search.diffuse:
+        causes = tuple(_cause(minute, search.evidence, where, False, settings) for where in search.ranked[:1] + others)
+        return verdict(
+            Verdict.DIFFUSE,
+            f"{bad:.0f} bad events, {expected:.0f} expected: most leaves got worse about equally",
+            causes,
+        )
     causes = tuple(
-        _cause(minute, evidence, where, i < len(answer), settings) for i, where in enumerate((*answer, *others))
+        _cause(minute, search.evidence, where, i < len(search.found), settings)
+        for i, where in enumerate((*search.found, *others))
     )
+    count = len(search.found)
+    names = "1 combination explains" if count == 1 else f"{count} combinations explain"
     explained = min(1.0, sum(c.share for c in causes if c.answer))
-    reason = f"{len(answer)} of the combinations explain {explained:.0%} of the excess"
-    return Localisation(Verdict.LOCALISED, reason, bad_now, expected_now, total_now, causes)
+    return verdict(Verdict.LOCALISED, f"{names} {explained:.0%} of the excess", causes)
 
 
-def _core(cuboids: Iterable[Cuboid]) -> _Core | None:
-    """The cell with the largest Poisson excess; of equals the one with fewer dimensions."""
+@dataclass(frozen=True, slots=True)
+class _Search:
+    found: list[Combination]
+    ranked: list[Combination]
+    """The best cell of each cuboid in the first round, best first."""
+    evidence: FloatArray
+    """(n,) nats of the first round."""
+    diffuse: bool
+
+
+def _peel(minute: _Minute, settings: RatioSettings) -> _Search:
+    """Find the strongest cause, take its leaves away, and look again at the rest.
+
+    The severity of each cause is its own. Later causes must be worth naming beside the first.
+    """
+    search = _Search([], [], np.zeros(len(minute.bad)), False)
+    bad = float(minute.bad.sum())
+    floor = max(1.0, settings.min_support_share * bad)
+    least_excess = 0.0
+    least_gain = 0.0
+    left = minute
+    while len(search.found) < settings.max_causes and np.maximum(left.bad - left.expected, 0).sum() > least_excess:
+        core = _core(left, settings, floor)
+        if core is None:
+            break
+        evidence = _evidence(left, core, settings)
+        ranked = _candidates(left, evidence, settings, floor)
+        where = ranked[0].cells[0]
+        inside = select(left.codes, where)
+        gain = float(evidence[inside].sum())
+        if gain < least_gain or (left.bad - left.expected)[inside].sum() < least_excess:
+            break
+        if not search.found:
+            diffuse = _rest_follows(left, evidence, ranked[0].cells, settings)
+            search = _Search([], [c.cells[0] for c in ranked], evidence, diffuse)
+            least_excess = floor = settings.min_cause_share * bad
+            least_gain = settings.min_gain_share * gain
+        search.found.append(where)
+        if search.diffuse:
+            break
+        left = left.without(inside)
+    return search
+
+
+def _rest_follows(
+    minute: _Minute, evidence: FloatArray, cells: tuple[Combination, ...], settings: RatioSettings
+) -> bool:
+    """Whether the leaves outside the best cells rose with them: per expected bad event, they give nearly as much
+    evidence for the same severity."""
+    inside = np.logical_or.reduce([select(minute.codes, where) for where in cells])
+    gain, rest = float(evidence[inside].sum()), float(evidence[~inside].sum())
+    weight, rest_weight = float(minute.expected[inside].sum()), float(minute.expected[~inside].sum())
+    return rest > settings.min_core_excess and rest * weight > settings.diffuse_share * gain * rest_weight
+
+
+def _core(minute: _Minute, settings: RatioSettings, floor: float) -> _Core | None:
+    """The cell with the largest Poisson excess; of equals the one with fewer dimensions. None: all may be chance."""
+    weights = np.stack((minute.bad, minute.expected, minute.total))
     best: _Core | None = None
-    for cuboid in cuboids:
+    n_cells = 0
+    for cuboid in walk(minute.codes, weights, range(minute.codes.shape[1]), settings.max_order, floor):
+        n_cells += len(cuboid.codes)
         excess = poisson_excess(cuboid.sums[0], cuboid.sums[1])
         cell = int(excess.argmax())
         nats = float(excess[cell])
@@ -155,35 +227,59 @@ def _core(cuboids: Iterable[Cuboid]) -> _Core | None:
         ):
             bad, expected, total = (float(s) for s in cuboid.sums[:, cell])
             best = _Core(cuboid.where(cell), bad, expected, total, nats)
+    if best is None or best.excess_nats < settings.min_core_excess + np.log(n_cells):
+        return None
     return best
 
 
 def _evidence(minute: _Minute, core: _Core, settings: RatioSettings) -> FloatArray:
-    """(n,) nats each leaf gives for having risen the way the core did, against having its expected rate."""
+    """(n,) nats each leaf gives for having risen as the core did, against having its expected rate.
+
+    Counts are negative binomial: Poisson around a leaf's rate, which itself varies a little between leaves of one
+    cell. A leaf fully risen has the geometric mean of the core's growth and of its additive rise, because some faults
+    multiply a rate and some add to it. How far the other leaves of a cause follow the core is unknown; evidence is
+    the mean over all degrees from `least_degree` to full.
+    """
     growth = core.bad / core.expected
     rise = (core.bad - core.expected) / core.total
-    rate = minute.rate
-    risen = np.sqrt(rate * growth**settings.severity_ratio * (rate + settings.severity_difference * rise))
-    nats: FloatArray = minute.bad * np.log(risen / rate) - minute.total * (risen - rate)
-    return nats
+    rate, expected = minute.rate, minute.expected
+    log_full = 0.5 * np.log(growth * (rate + rise) / rate)
+    shape = 1.0 / settings.leaf_variance
+    nats = np.zeros(len(rate))
+    degrees = np.linspace(settings.least_degree, 1.0, DEGREES)
+    for degree in degrees:
+        factor = np.exp(degree * log_full)
+        # log NB(bad; factor x expected) - log NB(bad; expected), both of the same shape
+        change = np.log((shape + expected) / (shape + factor * expected))
+        nats += (shape + minute.bad) * change + minute.bad * degree * log_full
+    return nats / len(degrees)
 
 
 def _candidates(minute: _Minute, evidence: FloatArray, settings: RatioSettings, floor: float) -> list[_Candidate]:
-    """Per cuboid its best set of cells; best cuboid first."""
+    """Per cuboid its best set of cells; best cuboid first, and of that the sharpest description of its first cell."""
     weights = np.stack((minute.bad, evidence))
-    tables = [
-        (c, c.sums[1]) for c in walk(minute.codes, weights, range(minute.codes.shape[1]), settings.max_order, floor)
-    ]
-    largest = max(float(gain.max()) for _, gain in tables)
-    found = [_best_set(cuboid, gain, largest, settings) for cuboid, gain in tables]
-    return sorted(found, key=lambda c: (-c.score, len(c.cells[0]), c.cells))
+    tables = list(walk(minute.codes, weights, range(minute.codes.shape[1]), settings.max_order, floor))
+    largest = max(float(cuboid.sums[1].max()) for cuboid in tables)
+    found = [_best_set(cuboid, largest, settings) for cuboid in tables]
+    found.sort(key=lambda c: (-float(f"{c.score:.9g}"), len(c.cells[0]), c.cells))
+    best = found[0]
+    if len(best.cells) > 1:
+        sharper = _sharpest(tables, best.cells[0], largest, settings)
+        found[0] = _Candidate(best.score, (sharper, *best.cells[1:]))
+    return found
 
 
-def _best_set(cuboid: Cuboid, gain: FloatArray, largest: float, settings: RatioSettings) -> _Candidate:
+def _cost(order: int, largest: float, settings: RatioSettings) -> float:
+    return order * (settings.order_cost + settings.order_cost_share * largest)
+
+
+def _best_set(cuboid: Cuboid, largest: float, settings: RatioSettings) -> _Candidate:
+    """The best cell of a cuboid, scored together with others of the cuboid that are worth their mention."""
     order = len(cuboid.dims)
+    gain = cuboid.sums[1]
     ranked = np.argsort(-gain, kind="stable")[: 1 + settings.extra_cells]
     first = float(gain[ranked[0]])
-    score = first - order * (settings.order_cost + settings.order_cost_share * largest)
+    score = first - _cost(order, largest, settings)
     cells = [cuboid.where(int(ranked[0]))]
     for cell in ranked[1:]:
         worth = float(gain[cell]) - settings.order_cost * order - settings.extra_cost * largest
@@ -191,6 +287,23 @@ def _best_set(cuboid: Cuboid, gain: FloatArray, largest: float, settings: RatioS
             score += worth
             cells.append(cuboid.where(int(cell)))
     return _Candidate(score, tuple(cells))
+
+
+def _sharpest(tables: list[Cuboid], where: Combination, largest: float, settings: RatioSettings) -> Combination:
+    """`where` or the part of it that scores best: a set is chosen for its cells together, each may hold more than
+    its share."""
+    best, sharpest = -np.inf, where
+    for cuboid in tables:
+        if not set(cuboid.dims).issuperset(dim for dim, _ in where):
+            continue
+        within = np.ones(len(cuboid.codes), dtype=np.bool_)
+        for dim, value in where:
+            within &= cuboid.codes[:, cuboid.dims.index(dim)] == value
+        for cell in np.flatnonzero(within):
+            score = float(cuboid.sums[1][cell]) - _cost(len(cuboid.dims), largest, settings)
+            if score > best:
+                best, sharpest = score, cuboid.where(int(cell))
+    return sharpest
 
 
 def _cause(

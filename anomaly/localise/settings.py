@@ -16,7 +16,7 @@ class RatioSettings:
     leaf_weight: float = 2.0
     """Bad events of prior a leaf's own rate is shrunk with: a leaf must show a few before it speaks for itself."""
 
-    value_weight: float = 10.0
+    value_weight: float = 20.0
     """Bad events of prior each dimension value's factor is shrunk to 1 with."""
 
     prior_clip: float = 5.0
@@ -25,26 +25,31 @@ class RatioSettings:
     max_order: int = 3
     """Dimensions per cause, at most 4. Two lose incidents on the tuning data, four add only noise."""
 
-    min_support_share: float = 0.01
-    """Cells with less than 1% of all bad events are not looked at: they cannot be what an operator sees. It bounds
-    the work, too: at most 100 cells per cuboid."""
+    min_support_share: float = 0.05
+    """Cells with less than 5% of all bad events are not looked at: they cannot be what an operator sees. It bounds
+    the work, too: at most 20 cells per cuboid."""
 
     min_bad: float = 10.0
     """Fewer bad events in the whole minute cannot be told from chance in any cell: insufficient data."""
 
-    min_core_excess: float = 3.0
-    """Poisson log likelihood ratio, in nats, that the best cell must reach."""
+    min_core_excess: float = 5.0
+    """Poisson log likelihood ratio, in nats, that the most conspicuous cell must reach beyond ln(number of cells):
+    the luckiest of that many cells does so in less than 1% of minutes."""
 
-    min_core_share: float = 0.15
-    """Excess of the best cell over all bad events. On quiet minutes the luckiest of some hundred cells reaches a
-    tenth, so less than 0.15 stays silent."""
+    min_answer_share: float = 0.15
+    """Excess of the answer over all bad events. Minutes without incident reach a tenth, because rates scatter more
+    than chance."""
 
-    severity_ratio: float = 0.6
-    """A leaf belongs to the cause when its rate grew by at least about this power of the core's growth ..."""
+    diffuse_share: float = 0.5
+    """Evidence per expected bad event outside the best combination, over that inside, above which all got worse. The
+    tuning incidents reach 0.2, generated diffuse ones are above 1."""
 
-    severity_difference: float = 0.3
-    """... or by this part of the core's additive rise; the geometric mean of both is used, because some faults
-    multiply a rate and some add to it."""
+    leaf_variance: float = 0.008
+    """Relative variance of the rates of leaves within one cell, a scatter of 9%. It bounds how loudly one large leaf
+    speaks; without it F1 on the tuning data hangs on the exact severity. Flat from 0.004 to 0.015."""
+
+    least_degree: float = 0.5
+    """Leaves that followed the core less than half of the way are not part of its cause."""
 
     order_cost: float = 0.25
     """Nats per dimension of a combination, so that of two that explain the same the shorter one wins."""
@@ -53,13 +58,23 @@ class RatioSettings:
     """The same as a part of the largest gain: with many events, tiny differences in gain are not evidence."""
 
     extra_cells: int = 2
-    """Further cells of the same cuboid that may join the answer."""
+    """Further cells of the same cuboid that may count for it when cuboids are compared."""
 
-    extra_min_share: float = 0.1
-    """A further cell must bring this part of the best cell's gain ..."""
+    extra_min_share: float = 0.15
+    """Such a cell must bring this part of the best cell's gain ..."""
 
     extra_cost: float = 0.1
     """... and more than this part of the largest gain beyond the cost of its dimensions."""
+
+    max_causes: int = 5
+    """An answer longer than this is no explanation."""
+
+    min_cause_share: float = 0.07
+    """Every further cause of an answer holds this part of all bad events as its excess ..."""
+
+    min_gain_share: float = 0.12
+    """... and brings this part of the first cause's gain. What is left of the tuning incidents after their labelled
+    cause stays below one or the other."""
 
     candidates: int = 10
     """Causes reported after the answer."""

@@ -33,7 +33,7 @@ def test_expected_rate_by_hand():
     # Overall (30 + .5) / (1999 + 1) = .01525. Value 0 has 10 of 999, value 1 20 of 1000:
     # factors (10 + 10) / (.01525 * 999 + 10) = .792499 and 30 / (15.25 + 10) = 1.188119;
     # priors .0120856 and .0181188; rates (10 + 2) / (999 + 2 / .0120856) and (20 + 2) / (1000 + 2 / .0181188).
-    rate = expected_rate(np.array([[0], [1]]), np.array([10, 20]), np.array([999, 1000]), RatioSettings())
+    rate = expected_rate(np.array([[0], [1]]), np.array([10, 20]), np.array([999, 1000]), RatioSettings(value_weight=10))
     assert rate == pytest.approx([0.01030506, 0.01981317], rel=1e-5)
 
 
