@@ -130,6 +130,9 @@ class Store(Protocol):
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> dict[str, list[Any]]:
         """Columns of a result as Python lists, in select order."""
 
+    def query_arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> ArrowStream:
+        """A result as columns without Python objects; low-cardinality text may be dictionary-encoded."""
+
     def close(self) -> None:
         """Release sessions and locks."""
 

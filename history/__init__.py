@@ -1,1 +1,35 @@
-"""History in ClickHouse: migrations, store, sink, typed queries, ledger."""
+"""History: ClickHouse as the store of truth, the sink that fills it from the log, and typed queries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+if TYPE_CHECKING:
+    from contracts.protocols import Store
+
+_OPTIONS = {"memory_limit_bytes": int, "min_free_bytes": int, "readers": int, "query_timeout_s": float}
+
+
+def open_store(url: str) -> Store:
+    """The store a connection string names: `chdb:///absolute/path?memory_limit_bytes=..&min_free_bytes=..&readers=..`.
+
+    Raises BadStoreUrl, StoreLocked, or StoreError when it cannot be opened."""
+    from history.errors import BadStoreUrl
+
+    parts = urlsplit(url)
+    if parts.scheme == "clickhouse":
+        raise BadStoreUrl("store: expected chdb:///path (a ClickHouse server is not supported yet), got clickhouse://…")
+    if parts.scheme != "chdb" or parts.netloc or not parts.path.startswith("/"):
+        raise BadStoreUrl(f"store: expected chdb:///absolute/path, got {url!r}")
+    options: dict[str, Any] = {}
+    for name, text in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in _OPTIONS:
+            raise BadStoreUrl(f"store: expected options among {sorted(_OPTIONS)}, got {name!r}")
+        try:
+            options[name] = _OPTIONS[name](text)
+        except ValueError:
+            raise BadStoreUrl(f"store: {name}: expected a number, got {text!r}") from None
+    from history.chdb_store import ChdbStore
+
+    return ChdbStore(parts.path, **options)
