@@ -19,12 +19,10 @@ Drop = tuple[str, int, int]  # device, minute, declared dropped requests
 def covered_share(intervals: Iterable[tuple[int, int]], minute: int) -> float:
     """f: share of a minute that lies in the union of report intervals [start, end)."""
     covered = 0
-    reached = minute
+    reached, last = minute, minute + MINUTE_MS
     for start, end in sorted(intervals):
-        start, end = max(start, reached), min(end, minute + MINUTE_MS)
-        if end > start:
-            covered += end - start
-            reached = end
+        covered += max(0, min(end, last) - max(start, reached))
+        reached = max(reached, min(end, last))
     return covered / MINUTE_MS
 
 

@@ -1,0 +1,137 @@
+"""Rows of the log as numpy columns: text columns as codes, histograms as flat entries. Checked on the way in.
+
+An operator must not be poisoned by one message: whatever would break the arithmetic later (nulls, negative counts,
+cells off the scale, lists that do not match) is refused here with a ContractError before any state changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from contracts.columns import CELL_DIMENSIONS, COUNT_NAMES, HISTOGRAM_NAMES
+from contracts.errors import ContractError
+from contracts.histogram import CELLS
+from streams.kernel import Ints, Sparse, offsets_of
+
+IDENTITY_TEXT = ("device", "boot")
+_SLICE_INTS = ("seq", "row", "start")
+_REPORT_INTS = ("seq", "start", "end", "dropped_requests", "spool_dropped_requests")
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A text column: `codes` (n,) int32 into `values`. Values may repeat and may be unused."""
+
+    codes: npt.NDArray[np.int32]
+    values: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRows:
+    """Columns of telemetry.slices that operators use, n rows. `text` by name, `counts` in the order of COUNT_NAMES,
+    `histograms` in the order of HISTOGRAM_NAMES."""
+
+    text: dict[str, Coded]
+    seq: Ints
+    row: Ints
+    start: Ints
+    counts: list[Ints]
+    histograms: list[Sparse]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRows:
+    """Columns of telemetry.reports that coverage uses, n rows. `dropped`: cumulative dropped_requests less those
+    that were lost with whole reports."""
+
+    device: Coded
+    boot: Coded
+    seq: Ints
+    start: Ints
+    end: Ints
+    dropped: Ints
+
+
+def slice_rows(record_batch: Any) -> SliceRows:
+    """Numpy columns of a record batch in the schema of SLICES, which may be a slice of a larger one.
+
+    Values are views where Arrow allows. Raises ContractError `malformed_batch`.
+    """
+    seq, row, start = (_integers(record_batch, name) for name in _SLICE_INTS)
+    return SliceRows(
+        {name: _coded(record_batch, name) for name in IDENTITY_TEXT + CELL_DIMENSIONS},
+        seq,
+        row,
+        start,
+        [_integers(record_batch, name) for name in COUNT_NAMES],
+        [_histogram(record_batch, name) for name in HISTOGRAM_NAMES],
+    )
+
+
+def report_rows(record_batch: Any) -> ReportRows:
+    """Numpy columns of a record batch in the schema of REPORTS. Raises ContractError `malformed_batch`."""
+    seq, start, end, dropped, spooled = (_integers(record_batch, name) for name in _REPORT_INTS)
+    return ReportRows(_coded(record_batch, "device"), _coded(record_batch, "boot"), seq, start, end, dropped - spooled)
+
+
+def join(batches: Sequence[Any]) -> Any:
+    """One record batch of several with the same schema; text columns share one dictionary of distinct values."""
+    if len(batches) == 1:
+        return batches[0]
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    return table.to_batches()[0] if table.num_rows else batches[0]
+
+
+def recode(column: Coded, codes: dict[str, int]) -> Ints:
+    """A column's codes in a shared dictionary of text -> code, which grows by the values the rows use."""
+    used = np.unique(column.codes)
+    mapped = np.empty(len(column.values), np.int64)
+    for old in used.tolist():
+        mapped[old] = codes.setdefault(column.values[old], len(codes))
+    return mapped[column.codes]
+
+
+def _integers(record_batch: Any, name: str) -> Ints:
+    column = record_batch.column(name)
+    if column.null_count:
+        raise ContractError("malformed_batch", name, "no nulls", f"{column.null_count} nulls")
+    values: Ints = column.to_numpy()
+    if len(values) and int(values.min()) < 0:
+        raise ContractError("malformed_batch", name, "integers of at least 0", int(values.min()))
+    return values
+
+
+def _coded(record_batch: Any, name: str) -> Coded:
+    column = record_batch.column(name)
+    if column.null_count or column.dictionary.null_count:
+        raise ContractError("malformed_batch", name, "no nulls", "nulls")
+    return Coded(column.indices.to_numpy(), column.dictionary.to_pylist())
+
+
+def _histogram(record_batch: Any, name: str) -> Sparse:
+    cell_offsets, cells = _lists(record_batch, f"{name}_cell")
+    count_offsets, counts = _lists(record_batch, f"{name}_count")
+    if not np.array_equal(cell_offsets, count_offsets):
+        raise ContractError("malformed_batch", f"{name}_count", f"as many as {name}_cell in each row", "other lengths")
+    if len(cells) and int(cells.max()) >= CELLS:
+        raise ContractError("malformed_batch", f"{name}_cell", f"cells 0..{CELLS - 1}", int(cells.max()))
+    return Sparse(cell_offsets, cells, counts)
+
+
+def _lists(record_batch: Any, name: str) -> tuple[Ints, npt.NDArray[Any]]:
+    column = record_batch.column(name)
+    if column.null_count or column.values.null_count:
+        raise ContractError("malformed_batch", name, "no nulls", "nulls")
+    if len(column) == 0:
+        return offsets_of(np.zeros(0, np.int64)), column.values.to_numpy()[:0]
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    return offsets - offsets[0], column.values.to_numpy()[offsets[0] : offsets[-1]]
