@@ -1,5 +1,5 @@
-"""What `dipper devices|customers|rules|tokens` do: each function takes the registry and the parsed arguments, among them
-`now` (ms UTC), and prints. Errors are raised and turned into sentences by `registry_cli`.
+"""What `dipper devices|customers|rules|tokens` do: each function takes the registry and the parsed arguments
+(`args.now`: ms UTC) and prints. Errors are raised and turned into sentences by `registry_cli`.
 """
 
 from __future__ import annotations
