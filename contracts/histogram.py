@@ -41,19 +41,18 @@ _UNIT_BOUNDS = upper_bounds(1.0)
 
 
 def cell_of(value: float, base: float) -> int:
-    """Cell of a value (>= 0, finite) in the unit of `base`."""
+    """Cell of a value (>= 0) in the unit of `base`: the first whose upper bound is not below it. Raises ValueError."""
     if not value >= 0.0:
         raise ValueError(f"histogram value: expected a number >= 0, got {value!r}")
-    scaled = value / base
-    if scaled <= 1.0:
+    if value <= base:
         return UNDERFLOW
-    if scaled > _UNIT_BOUNDS[BUCKETS]:
+    if value > base * _UNIT_BOUNDS[BUCKETS]:
         return OVERFLOW
-    cell: int = math.ceil(math.log2(scaled) * 2**SCALE)
-    # log2 may round across a bound by one ulp; the table decides.
-    if scaled <= _UNIT_BOUNDS[cell - 1]:
+    cell = max(1, math.ceil(math.log2(value / base) * 2**SCALE))
+    # Division and log2 may round across a bound by one ulp; the table of `upper_bounds(base)` decides.
+    if value <= base * _UNIT_BOUNDS[cell - 1]:
         return cell - 1
-    return cell + 1 if scaled > _UNIT_BOUNDS[cell] else cell
+    return cell + 1 if value > base * _UNIT_BOUNDS[cell] else cell
 
 
 def middle_of(cell: int, base: float) -> float:
@@ -100,8 +99,10 @@ def merge(histograms: Iterable[Mapping[int, int]]) -> dict[int, int]:
 
 
 def threshold_cell(threshold: float, base: float) -> int:
-    """First cell counted as above a threshold. The threshold acts at the nearest bucket bound (ratio error <= 4.43%);
-    `effective_threshold` names that bound."""
+    """First cell counted as above a threshold (> 0, finite). The threshold acts at the nearest bucket bound (ratio
+    error <= 4.43% on the scale, from base to base * 2**16); `effective_threshold` names that bound."""
+    if not 0.0 < threshold < math.inf:
+        raise ValueError(f"histogram threshold: expected a number above 0, got {threshold!r}")
     scaled = max(threshold / base, 1.0)
     nearest: int = round(math.log2(scaled) * 2**SCALE)
     return min(nearest, BUCKETS) + 1
