@@ -1,0 +1,127 @@
+"""Settings of a process: hosts and secrets from the environment, read once here; policy numbers from TOML.
+
+`dipper/policy.toml` holds every policy number with its reason. `--policy FILE` (or DIPPER_POLICY) names a file with the
+same tables; what it leaves out keeps the default, a name it invents is an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dipper.paths import DATA_VARIABLE, DEFAULT_DATA
+
+ENVIRONMENT: dict[str, str] = {
+    DATA_VARIABLE: "data directory (default: var)",
+    "DIPPER_HOST": "address of pages and local doors (default: 127.0.0.1)",
+    "DIPPER_PORT": "their port (default: 8410; 0: any free one)",
+    "DIPPER_PUBLIC": "HOST:PORT of a second listener for boxes: telemetry, enrolment, changes (default: none)",
+    "DIPPER_TLS_CERT": "certificate file of the public listener",
+    "DIPPER_TLS_KEY": "its private key file",
+    "DIPPER_POLICY": "TOML file with policy numbers that differ from the defaults",
+}
+DEFAULT_PORT = 8410
+POLICY = Path(__file__).with_name("policy.toml")
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the message names it, what was expected and what came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSettings:
+    """What a process needs to know before it starts."""
+
+    data: Path
+    local: Listener
+    public: Listener | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    policy: Path | None
+
+
+def from_environment(environment: Mapping[str, str], **given: Any) -> ProcessSettings:
+    """Settings from the environment; a value in `given` (from the command line) that is not None wins."""
+
+    def pick(name: str, variable: str) -> str | None:
+        value = given.get(name)
+        return str(value) if value is not None else (environment.get(variable) or None)
+
+    public = pick("public", "DIPPER_PUBLIC")
+    cert, key = pick("tls_cert", "DIPPER_TLS_CERT"), pick("tls_key", "DIPPER_TLS_KEY")
+    if (cert is None) != (key is None):
+        raise SettingsError("DIPPER_TLS_CERT, DIPPER_TLS_KEY: expected both or neither, got one")
+    policy = pick("policy", "DIPPER_POLICY")
+    return ProcessSettings(
+        data=Path(pick("data", DATA_VARIABLE) or DEFAULT_DATA),
+        local=Listener(
+            pick("host", "DIPPER_HOST") or "127.0.0.1",
+            _port("DIPPER_PORT", pick("port", "DIPPER_PORT") or str(DEFAULT_PORT)),
+        ),
+        public=None if public is None else _listener("DIPPER_PUBLIC", public),
+        tls_cert=None if cert is None else Path(cert),
+        tls_key=None if key is None else Path(key),
+        policy=None if policy is None else Path(policy),
+    )
+
+
+def _port(name: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise SettingsError(f"{name}: expected a port 0..65535, got {text!r}")
+    return int(text)
+
+
+def _listener(name: str, text: str) -> Listener:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise SettingsError(f"{name}: expected HOST:PORT, got {text!r}")
+    return Listener(host.strip("[]"), _port(name, port))
+
+
+def load_policy(path: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Tables of policy numbers: the defaults, overlaid with a file. Raises SettingsError naming table and field."""
+    policy: dict[str, dict[str, Any]] = tomllib.loads(POLICY.read_text())
+    if path is None:
+        return policy
+    try:
+        given = tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: expected a readable TOML file, got: {error}") from None
+    for table, values in given.items():
+        if table not in policy or not isinstance(values, dict):
+            raise SettingsError(f"{path}: [{table}]: expected one of the tables {sorted(policy)}")
+        for name, value in values.items():
+            if name not in policy[table]:
+                raise SettingsError(f"{path}: {table}.{name}: expected one of {sorted(policy[table])}")
+            default = policy[table][name]
+            if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
+                raise SettingsError(f"{path}: {table}.{name}: expected a {type(default).__name__}, got {value!r}")
+            policy[table][name] = value
+    return policy
+
+
+def settings_of(kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """A settings dataclass of a package from a policy table; the table must name fields of the class only."""
+    known = {f.name for f in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise SettingsError(f"policy: {unknown[0]}: {kind.__name__} has no such field, expected {sorted(known)}")
+    return kind(**values)
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment."""
+    return os.environ
