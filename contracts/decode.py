@@ -47,7 +47,8 @@ def decode(body: bytes) -> Report:
     if len(body) > MAX_DECODED_BYTES:
         raise ContractError("too_large", "body", f"at most {MAX_DECODED_BYTES} bytes of JSON", len(body))
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        # Decoded here, because json.loads would guess UTF-16 and let encoded surrogates pass.
+        document = json.loads(body.decode("utf-8"), parse_constant=_refuse_constant)
     except ContractError:
         raise
     except (ValueError, RecursionError) as error:
@@ -87,24 +88,20 @@ def check_interval(start: int, end: int) -> None:
 
 
 def check_totals(report: Report) -> None:
-    """Totals cover at least what this report itself carries, and the spool does not start after it."""
+    """Totals cover at least what this report carries and what was dropped, and the spool does not start after it."""
     totals = report.totals
     if report.oldest_spooled_seq > report.seq:
         raise ContractError(
             "bad_totals", "oldest_spooled_seq", f"at most seq ({report.seq})", report.oldest_spooled_seq
         )
-    carried = sum(report.slices.counts["requests"])
-    if totals.requests < carried:
-        raise ContractError("bad_totals", "totals.requests", f"at least this report's {carried}", totals.requests)
-    if totals.slices < len(report.slices):
-        raise ContractError(
-            "bad_totals", "totals.slices", f"at least this report's {len(report.slices)}", totals.slices
-        )
-    dropped = sum(totals.dropped_requests.values())
-    if totals.requests < carried + dropped:
-        raise ContractError(
-            "bad_totals", "totals.requests", f"at least carried + dropped ({carried} + {dropped})", totals.requests
-        )
+    for name, total, carried, causes in (
+        ("requests", totals.requests, sum(report.slices.counts["requests"]), totals.dropped_requests),
+        ("slices", totals.slices, len(report.slices), totals.dropped_slices),
+    ):
+        dropped = sum(causes.values())
+        if total < carried + dropped:
+            expected = f"at least carried + dropped ({carried} + {dropped})"
+            raise ContractError("bad_totals", f"totals.{name}", expected, total)
 
 
 def _refuse_constant(name: str) -> float:
@@ -129,11 +126,11 @@ def _object(path: str, value: object) -> dict[str, Any]:
     return value
 
 
-def _list(path: str, value: object, length: int | None = None) -> list[Any]:
+def _list(path: str, value: object, length: int | None = None, reason: str = "bad_slices") -> list[Any]:
     if not isinstance(value, list):
         raise ContractError("bad_field", path, "a list", value)
     if length is not None and len(value) != length:
-        raise ContractError("bad_slices", path, f"{length} values, one per row", f"{len(value)} values")
+        raise ContractError(reason, path, f"{length} values, one per row", f"{len(value)} values")
     return value
 
 
@@ -295,7 +292,7 @@ def _exemplars(value: object) -> dict[str, list[Any]]:
     result: dict[str, list[Any]] = {}
     for column in EXEMPLARS_MEASURES:
         path = f"exemplars.{column.name}"
-        values = _list(path, document[column.name], rows)
+        values = _list(path, document[column.name], rows, "bad_field")
         for i, item in enumerate(values):
             if column.dtype == "int64":
                 _count(f"{path}[{i}]", item)

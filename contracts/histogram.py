@@ -48,7 +48,7 @@ def cell_of(value: float, base: float) -> int:
         return UNDERFLOW
     if value > base * _UNIT_BOUNDS[BUCKETS]:
         return OVERFLOW
-    cell = max(1, math.ceil(math.log2(value / base) * 2**SCALE))
+    cell: int = max(1, math.ceil(math.log2(value / base) * 2**SCALE))
     # Division and log2 may round across a bound by one ulp; the table of `upper_bounds(base)` decides.
     if value <= base * _UNIT_BOUNDS[cell - 1]:
         return cell - 1
