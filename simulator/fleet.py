@@ -71,9 +71,10 @@ class Fleet:
         self._silent: Bools = np.zeros(n, dtype=bool)  # cannot send now
         self._announced = -1
 
-    def step(self, now_ms: int, spread_ms: int = 0) -> list[Attempt]:
+    def step(self, now_ms: int, spread_ms: int = 0, grain_ms: int = 1) -> list[Attempt]:
         """The interval that ended at `now_ms` (rounded down to the grid): generate it, report it, and what is sent
-        after it. Sends are spread over `spread_ms` from now_ms on; call in order, once per interval."""
+        after it, in order of time. Sends are spread over `spread_ms` from now_ms on, in steps of `grain_ms`. Call in
+        order, once per interval."""
         end = now_ms - now_ms % DEFAULT_INTERVAL_MS
         start = end - DEFAULT_INTERVAL_MS
         rng = np.random.default_rng((self._seed, 6, start))
@@ -85,9 +86,9 @@ class Fleet:
         flapping = self._flap_until > start
         self._silent = now.off | now.uplink | now.path | now.agent | flapping
         self._before = now
-        return self._send(rng, now_ms, spread_ms, self.habits.backlog_per_interval)
+        return self._send(rng, now_ms, spread_ms // grain_ms, grain_ms, self.habits.backlog_per_interval)
 
-    def settle(self, now_ms: int, spread_ms: int = 0) -> list[Attempt]:
+    def settle(self, now_ms: int) -> list[Attempt]:
         """Like `step` without new traffic: every silence is over, boxes send what they hold. Empty: all is sent."""
         rng = np.random.default_rng((self._seed, 7, now_ms))
         self._silent = np.zeros(len(self.boxes), dtype=bool)
@@ -95,11 +96,11 @@ class Fleet:
             if box.log:
                 box.start_agent()
                 self._read_log(i, self._before)
-        attempts = self._send(rng, now_ms, spread_ms, self.habits.settle_per_interval)
+        attempts = self._send(rng, now_ms, 0, 1, self.habits.settle_per_interval)
         if not attempts and any(box.held for box in self.boxes):
             for box in self.boxes:
                 box.retry_at_ms = 0
-            attempts = self._send(rng, now_ms, spread_ms, self.habits.settle_per_interval)
+            attempts = self._send(rng, now_ms, 0, 1, self.habits.settle_per_interval)
         return attempts
 
     def answer(self, attempt: Attempt, status: int, headers: Mapping[str, str], now_ms: int) -> None:
@@ -119,6 +120,10 @@ class Fleet:
         changes = [c for f in self.faults for c in f.changes if since < c.start <= now_ms]
         rules = [f.rule for f in self.faults if f.rule and since < f.rule.valid_from <= now_ms]
         return sorted(changes, key=lambda c: c.id), rules
+
+    def sign(self, attempt: Attempt, at_ms: int) -> None:
+        """Stamp and sign an attempt anew, for a sender that is later or earlier than planned."""
+        attempt.box.sign(attempt, at_ms)
 
     def unsent(self) -> int:
         """Reports that boxes hold and the gateway has not taken, and intervals no agent has read yet."""
@@ -204,9 +209,9 @@ class Fleet:
             self.truth.dropped(box.device.id, lost)
         return held
 
-    def _send(self, rng: np.random.Generator, now_ms: int, spread_ms: int, backlog: int) -> list[Attempt]:
+    def _send(self, rng: np.random.Generator, now_ms: int, grains: int, grain_ms: int, backlog: int) -> list[Attempt]:
         n = len(self.boxes)
-        at_ms = (now_ms + rng.random(n) * spread_ms).astype(np.int64).tolist()
+        at_ms = (now_ms + (rng.random(n) * grains).astype(np.int64) * grain_ms).tolist()
         lost = rng.random(n) < self.habits.answer_lost_ratio
         twice = rng.random(n) < self.habits.sent_twice_ratio
         attempts = []

@@ -129,11 +129,13 @@ def _on_grid(minutes: float) -> int:
     return round(minutes * MINUTE_MS / GRID_MS) * GRID_MS
 
 
-def random_specs(seed: int, start_ms: int, minutes: float, faults_per_hour: float) -> list[FaultSpec]:
+def random_specs(
+    seed: int, start_ms: int, minutes: float, faults_per_hour: float, quiet_minutes: float | None = None
+) -> list[FaultSpec]:
     """A random schedule: faults spread over the run after a quiet start, sudden and ramped, some overlapping, and
     changes that do no harm among them. A run too short for a fault gets none."""
     rng = np.random.default_rng((seed, 3))
-    quiet = min(QUIET_SHARE * minutes, MOST_QUIET_MINUTES)
+    quiet = min(QUIET_SHARE * minutes, MOST_QUIET_MINUTES) if quiet_minutes is None else quiet_minutes
     room = minutes - quiet - TAIL_MINUTES
     if faults_per_hour <= 0 or room < DURATION_MINUTES[0] / 2:
         return []
