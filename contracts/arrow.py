@@ -64,17 +64,20 @@ def from_bytes(columns: tuple[Column, ...], message: bytes, pa: Any) -> Any:
         with pa.ipc.open_stream(message, options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
             got = reader.schema
             record_batch = reader.read_next_batch() if got.equals(target) else None
-    except (pa.ArrowInvalid, OSError, StopIteration) as error:
+            if record_batch is not None and next(reader, None) is not None:
+                raise ContractError("malformed_batch", "message", "an Arrow IPC stream with one batch", "more batches")
+    except (pa.ArrowException, OSError, StopIteration) as error:
         raise ContractError("malformed_batch", "message", "an Arrow IPC stream with one batch", str(error)) from None
     if record_batch is None:
         raise ContractError("malformed_batch", "message.schema", str(target), str(got))
     try:
         record_batch.validate(full=True)
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise ContractError("malformed_batch", "message", "valid Arrow arrays", str(error)) from None
     for field, array in zip(target, record_batch.columns, strict=True):
-        if array.null_count and not field.nullable:
-            raise ContractError("malformed_batch", f"message.{field.name}", "no nulls", f"{array.null_count} nulls")
+        nulls = array.null_count + (array.flatten().null_count if pa.types.is_list(field.type) else 0)
+        if nulls and not field.nullable:
+            raise ContractError("malformed_batch", f"message.{field.name}", "no nulls", f"{nulls} nulls")
     return record_batch
 
 

@@ -50,9 +50,9 @@ def signature(key: bytes, device: str, boot: str, seq: int, sent_at: int, body: 
 
 
 def verify(key: bytes, envelope: Envelope, body: bytes) -> bool:
-    """Whether the envelope's signature is right, compared in constant time."""
+    """Whether the envelope's signature is right, compared in constant time (as bytes: any text may be compared)."""
     expected = signature(key, envelope.device, envelope.boot, envelope.seq, envelope.sent_at, body)
-    return hmac.compare_digest(expected, envelope.signature)
+    return hmac.compare_digest(expected.encode(), envelope.signature.encode("utf-8", "surrogatepass"))
 
 
 def headers_for(key: bytes, device: str, boot: str, seq: int, sent_at: int, body: bytes) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,11 +11,13 @@ from typing import Any
 from contracts.auth import check_id
 from contracts.columns import CELL_DIMENSIONS
 from contracts.errors import ContractError
-from contracts.times import from_rfc3339
+from contracts.report import MAX_TEXT
+from contracts.times import MAX_TIME_MS, from_rfc3339
 
 MEASURES = ("failures", "slow_requests", "stalled_sessions", "low_throughput", "cache_misses")
 CHANGE_KINDS = ("firmware", "scheduling_rule", "configuration", "application", "maintenance", "other")
 MAX_NOTE_CHARS = 2_000
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can carry them, UTF-8 cannot
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,8 @@ class DeviceAttributes:
 class Objective:
     """A customer's promise for one measure: bad/total stays at or below 1 - target.
 
-    `threshold`: for slow_requests ms (compute: ms of task duration), for low_throughput kB/s, else None.
+    `threshold`: for slow_requests ms (compute: ms of task duration), for low_throughput kB/s, else None. Raises
+    ContractError `bad_objective`.
     """
 
     customer: str
@@ -47,8 +52,10 @@ class Objective:
         if not 0.0 < self.target < 1.0:
             raise ContractError("bad_objective", "objective.target", "a number between 0 and 1", self.target)
         needs_threshold = self.measure in ("slow_requests", "low_throughput")
-        if needs_threshold and not (self.threshold is not None and self.threshold > 0):
+        if needs_threshold and not (self.threshold is not None and 0 < self.threshold < math.inf):
             raise ContractError("bad_objective", "objective.threshold", f"above 0 for {self.measure}", self.threshold)
+        if not needs_threshold and self.threshold is not None:
+            raise ContractError("bad_objective", "objective.threshold", f"none for {self.measure}", self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +100,14 @@ class Change:
 
 
 def change_from_json(document: object) -> Change:
-    """A validated change; times as RFC 3339 with zone or ms UTC. Raises ContractError `bad_change`."""
+    """A validated change; times as RFC 3339 with zone or ms UTC. Raises ContractError `bad_change` or `bad_id`."""
     if not isinstance(document, dict):
         raise ContractError("bad_change", "change", "an object", document)
     kind = document.get("kind")
     if kind not in CHANGE_KINDS:
         raise ContractError("bad_change", "kind", f"one of {CHANGE_KINDS}", kind)
     scope = document.get("scope", {})
-    if not isinstance(scope, dict) or not all(isinstance(v, str) and 1 <= len(v) <= 64 for v in scope.values()):
+    if not isinstance(scope, dict) or not all(_is_dimension_value(v) for v in scope.values()):
         raise ContractError("bad_change", "scope", "an object of dimension: value", scope)
     unknown = [d for d in scope if d not in CELL_DIMENSIONS]
     if unknown:
@@ -121,18 +128,23 @@ def change_from_json(document: object) -> Change:
     )
 
 
+def _is_dimension_value(value: object) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= MAX_TEXT and value.isprintable()
+
+
 def _time(path: str, value: object) -> int:
-    if type(value) is int and value >= 0:
-        return value
+    time_ms = value
     if isinstance(value, str):
         try:
-            return from_rfc3339(value)
+            time_ms = from_rfc3339(value)
         except ValueError:
-            pass
+            time_ms = None
+    if type(time_ms) is int and 0 <= time_ms <= MAX_TIME_MS:
+        return time_ms
     raise ContractError("bad_change", path, "RFC 3339 with a zone, or ms UTC", value)
 
 
 def _note(path: str, value: object, *, least: int = 0, most: int = MAX_NOTE_CHARS) -> str:
-    if not isinstance(value, str) or not least <= len(value) <= most:
-        raise ContractError("bad_change", path, f"a text of {least} to {most} characters", value)
+    if not isinstance(value, str) or not least <= len(value) <= most or _LONE_SURROGATE.search(value):
+        raise ContractError("bad_change", path, f"a Unicode text of {least} to {most} characters", value)
     return value

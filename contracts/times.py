@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
+from contracts.errors import shorten
+
+# The profile of RFC 3339, section 5.6; fromisoformat alone takes more of ISO 8601 (weeks, basic format, no zone).
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE_MS = timedelta(milliseconds=1)
 
@@ -11,6 +16,8 @@ SECOND_MS = 1_000
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
+
+MAX_TIME_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last that RFC 3339 can write
 
 GRID_MS = 10_000  # intervals lie inside one cell of this grid, so every interval lies inside one minute
 DEFAULT_INTERVAL_MS = 10_000
@@ -45,8 +52,11 @@ def rfc3339(time_ms: int) -> str:
 
 
 def from_rfc3339(text: str) -> int:
-    """Milliseconds UTC of an RFC 3339 time; a missing zone is an error, not a guess."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError(f"time: expected RFC 3339 with a zone, got {text!r}")
+    """Milliseconds UTC of an RFC 3339 time, finer fractions cut off; a missing zone is an error, not a guess."""
+    try:
+        if not _RFC3339.fullmatch(text):
+            raise ValueError
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise ValueError(f"time: expected RFC 3339 with a zone ({rfc3339(0)}), got {shorten(text)}") from None
     return (moment - _EPOCH) // _ONE_MS

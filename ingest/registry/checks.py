@@ -9,6 +9,7 @@ from contracts.auth import check_id
 from contracts.entities import Customer, DeviceAttributes, SchedulingRule
 from contracts.errors import ContractError
 from contracts.report import MAX_COUNT, MAX_TEXT
+from contracts.times import MAX_TIME_MS
 
 # What a holder of an API token may do. `customer:<id>` stands beside these: read that customer's own data.
 SCOPES = ("changes:write", "feed:read", "history:read", "incidents:write", "registry:write")
@@ -24,7 +25,7 @@ def check_text(field: str, value: object, most: int = MAX_TEXT) -> str:
 
 def check_time(field: str, value: object) -> int:
     """A time in ms UTC."""
-    if type(value) is not int or not 0 <= value <= MAX_COUNT:
+    if type(value) is not int or not 0 <= value <= MAX_TIME_MS:
         raise ContractError("bad_field", field, "a time in ms UTC", value)
     return value
 
