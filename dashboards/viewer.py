@@ -1,0 +1,57 @@
+"""Who looks: language, zone, theme of the browser, and what there is to choose from."""
+
+from __future__ import annotations
+
+import logging
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import streamlit as st
+
+from contracts.protocols import StoreError
+from dashboards import style
+from dashboards.context import NotReady, current
+from dashboards.lens import Lens
+from dashboards.messages import Words
+
+ICON = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath fill='none' "
+    "stroke='%231f5fbf' stroke-width='2' d='M1 5h4l3 7 3-7h4'/%3E%3C/svg%3E"
+)
+_log = logging.getLogger(__name__)
+
+
+def browser_language() -> str:
+    """The catalogue's language nearest to the browser's."""
+    return "zh" if (st.context.locale or "").lower().startswith("zh") else "en"
+
+
+def viewer_lens(language: str) -> Lens:
+    """How this viewer sees; without a data source, time 0."""
+    try:
+        zone = ZoneInfo(st.context.timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = ZoneInfo("UTC")
+    try:
+        now = current().now()
+    except NotReady:
+        now = 0
+    return Lens(Words(language), zone, now, style.palette(st.context.theme.type))
+
+
+def customers() -> dict[str, str]:
+    """Name by id of every registered customer; none without a data source."""
+    try:
+        return {c.id: c.name for c in current().registry.customers()}
+    except NotReady:
+        return {}
+
+
+def services(customer: str) -> list[str]:
+    """Services a customer has had traffic for; none when history does not answer (the page itself says so)."""
+    try:
+        return list(current().backend.services(customer)) if customer else []
+    except NotReady:
+        return []
+    except StoreError as error:
+        _log.warning("history did not answer for a customer's services: %s", error)
+        return []

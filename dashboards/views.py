@@ -1,0 +1,198 @@
+"""The pages. Each queries, calls one pure function, draws."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import streamlit as st
+
+from contracts.entities import Customer
+from contracts.protocols import StoreError
+from dashboards import customer as customer_view
+from dashboards import frontend, ledger, markup, overview
+from dashboards.context import Context, NotReady, current
+from dashboards.figures import customer_figure
+from dashboards.lens import Lens
+from dashboards.state import RANGES, Range
+from dashboards.viewer import viewer_lens
+
+REFRESH_S = 10  # boxes report every 10 s
+ROWS_FIRST = 40  # customers drawn before a viewer asks for all of them
+
+_PLOT_CONFIG = {"displayModeBar": False, "doubleClick": "reset", "scrollZoom": False, "showTips": False}
+_log = logging.getLogger(__name__)
+
+
+def pages(lens: Lens) -> dict[str, Any]:
+    """The pages by name, titled in the viewer's language. The first is at /."""
+    draw = {"overview": overview_page, "customer": customer_page, "ledger": ledger_page}
+    return {
+        name: st.Page(
+            partial(_page, function, lens), title=lens.words(f"page.{name}"), url_path=name, default=name == "overview"
+        )
+        for name, function in draw.items()
+    }
+
+
+def _page(draw: Callable[[Lens, Range], None], lens: Lens) -> None:
+    draw(lens, RANGES[st.session_state["range"]])
+
+
+def _guarded(draw: Callable[[Context, Lens], None], language: str) -> None:
+    """Draw, or say in words why not. Streamlit's own control flow passes through."""
+    lens = viewer_lens(language)
+    w = lens.words
+    try:
+        draw(current(), lens)
+    except NotReady:
+        st.html(markup.blank(w("error.not_ready"), [w("error.not_ready_do")]))
+    except StoreError as error:
+        _log.warning("history did not answer a page: %s", error)
+        st.html(markup.blank(w("error.store"), [w("error.store_why"), w("error.store_do")]))
+    except Exception:
+        reference = uuid.uuid4().hex[:8]
+        _log.exception("page fault %s", reference)
+        why = w("error.page_why", reference=reference)
+        st.html(markup.blank(w("error.page"), [why, w("error.page_do")]))
+
+
+# ---- overview
+
+
+def overview_page(lens: Lens, chosen: Range) -> None:
+    """The fleet, worst customers first."""
+    _overview(lens.words.language, chosen)
+
+
+@st.fragment(run_every=REFRESH_S)
+def _overview(language: str, chosen: Range) -> None:
+    _guarded(partial(_draw_overview, chosen=chosen), language)
+
+
+def _draw_overview(context: Context, lens: Lens, chosen: Range) -> None:
+    w = lens.words
+    customers = context.registry.customers()
+    fleet = context.backend.fleet(*chosen.bounds(lens.now), chosen.step_ms)
+    if fleet.newest is None:
+        _draw_empty(context, lens, chosen, customers)
+        return
+    view = overview.overview(fleet, customers, fresh=not lens.is_stale(fleet.newest))
+    late = lens.is_stale(fleet.newest)
+    sentence = w("stale.sentence", span=lens.span(lens.now - fleet.newest)) if late else overview.sentence(view, lens)
+    st.html(markup.answer(sentence, _details(lens, chosen, fleet.present_start, fleet.present_end)))
+    if late:
+        st.html(markup.stale(lens, fleet.newest))
+    st.html(markup.figures(overview.key_figures(view, lens)))
+    everything = len(view.rows) <= ROWS_FIRST or st.session_state.get("show_all", False)
+    shown = len(view.rows) if everything else ROWS_FIRST
+    range_name = w(f"range.{chosen.name}")
+    link = {"range": chosen.name, "lang": w.language}  # explicit: a link is for whoever gets it
+    st.html(overview.strip_title(lens, range_name))
+    opened = frontend.strip(overview.strip(view, fleet, lens, link, shown), w, lens.zone.key)
+    if len(view.rows) > ROWS_FIRST:
+        st.toggle(w("control.show_all", count=len(view.rows)), key="show_all")
+    left, right = st.columns(2, gap="large")
+    span = view.present_ms
+    left.html(overview.groups_table(fleet.isps, w("column.isp"), w("overview.by_isp"), span, lens))
+    right.html(overview.groups_table(fleet.regions, w("column.region"), w("overview.by_region"), span, lens))
+    if opened:
+        st.switch_page(pages(lens)["customer"], query_params={**link, "customer": opened})
+
+
+def _draw_empty(context: Context, lens: Lens, chosen: Range, customers: Any) -> None:
+    w = lens.words
+    if not customers:
+        st.html(markup.blank(w("empty.customers"), [w("empty.customers_do")]))
+        return
+    do = w("empty.do_demo") if context.demo else w("empty.do")
+    sentence = w("empty.sentence", range=w(f"range.{chosen.name}"))
+    st.html(markup.blank(sentence, [w("empty.why"), do]))
+
+
+def _details(lens: Lens, chosen: Range, present_start: int, present_end: int) -> list[str]:
+    """What a page's figures rest on."""
+    w = lens.words
+    return [
+        w("present.span", start=lens.clock(present_start), end=lens.clock(present_end)),
+        w("step.span", span=lens.span(chosen.step_ms)),
+        w("zone", zone=lens.zone_name()),
+        w("live", span=lens.span(REFRESH_S * 1000)),
+    ]
+
+
+# ---- customer
+
+
+def customer_page(lens: Lens, chosen: Range) -> None:
+    """One customer over time."""
+    _customer(lens.words.language, chosen, st.session_state.get("customer"))
+
+
+@st.fragment(run_every=REFRESH_S)
+def _customer(language: str, chosen: Range, customer_id: str | None) -> None:
+    _guarded(partial(_draw_customer, chosen=chosen, customer_id=customer_id), language)
+
+
+def _draw_customer(context: Context, lens: Lens, chosen: Range, customer_id: str | None) -> None:
+    w = lens.words
+    customer: Customer | None = context.registry.customer(customer_id) if customer_id else None
+    if customer is None:
+        st.html(markup.blank(w("empty.customers"), [w("empty.customers_do")]))
+        return
+    service = st.session_state.get("service") or None
+    data = context.backend.customer(customer.id, service, *chosen.bounds(lens.now), chosen.step_ms)
+    if data.newest is None:
+        _draw_empty(context, lens, chosen, [customer])
+        return
+    view = customer_view.customer_view(data, customer, service, fresh=not lens.is_stale(data.newest))
+    late = lens.is_stale(data.newest)
+    sentence = customer_view.sentence(view, lens)
+    if late:
+        sentence = w("stale.sentence", span=lens.span(lens.now - data.newest))
+    st.html(markup.answer(sentence, _details(lens, chosen, data.present_start, data.present_end)))
+    if late:
+        st.html(markup.stale(lens, data.newest))
+    st.html(markup.figures(customer_view.key_figures(view, lens)))
+    figure = customer_figure(view, customer_view.titles(view, lens), lens)
+    figure.update_layout(uirevision=f"{customer.id} {service} {chosen.name}")
+    st.plotly_chart(figure, theme=None, key=f"chart-{customer.id}", config=_PLOT_CONFIG)
+    st.html(customer_view.changes_table(view.markers, lens))
+
+
+# ---- ledger
+
+
+def ledger_page(lens: Lens, chosen: Range) -> None:
+    """The accounting of everything that came in; it has no range: the books are whole."""
+    del chosen
+    _ledger(lens.words.language)
+
+
+@st.fragment(run_every=REFRESH_S)
+def _ledger(language: str) -> None:
+    _guarded(_draw_ledger, language)
+
+
+def _draw_ledger(context: Context, lens: Lens) -> None:
+    w = lens.words
+    books = context.backend.books(lens.now)
+    details = [
+        w("ledger.scope"),
+        w("pipeline.at", time=lens.clock(lens.now, seconds=True)),
+        w("zone", zone=lens.zone_name()),
+    ]
+    if not books.device_count:
+        do = w("empty.do_demo") if context.demo else w("empty.do")
+        st.html(markup.blank(ledger.sentence(books, lens), [w("ledger.empty_why"), do]))
+        st.html(ledger.refusals_table(books, lens))
+        return
+    st.html(markup.answer(ledger.sentence(books, lens), details))
+    st.html(ledger.equation(books, lens))
+    st.html(ledger.devices_table(books, lens))
+    left, right = st.columns(2, gap="large")
+    left.html(ledger.lost_table(books, lens))
+    right.html(ledger.refusals_table(books, lens))
