@@ -84,7 +84,7 @@ def _one(data: Measured, target: int, pair_device: Ints, pair_customer: Ints, pa
     now = data.minute[rows] == target
     requests_now = np.bincount(data.customer[rows][now], data.requests[rows][now], data.customers)
     dropped = _dropped(data, target, weight, pair_device, pair_customer)
-    total = np.bincount(pair_customer, weight, data.customers)
+    total: Floats = np.bincount(pair_customer, weight, data.customers).astype(np.float64)
     reached = np.bincount(pair_customer, weight * share_now[pair_device], data.customers)
     kept = np.ones(data.customers)
     some = requests_now + dropped > 0
@@ -125,4 +125,5 @@ def _dropped(data: Measured, target: int, weight: Floats, pair_device: Ints, pai
     by_device = np.bincount(data.drop_device[now], data.dropped[now], data.devices)
     total = np.bincount(pair_device, weight, data.devices)
     charged = np.divide(by_device, total, out=np.zeros(data.devices), where=total > 0)
-    return np.bincount(pair_customer, weight * charged[pair_device], data.customers)
+    spread: Floats = np.bincount(pair_customer, weight * charged[pair_device], data.customers).astype(np.float64)
+    return spread

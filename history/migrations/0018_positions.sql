@@ -1,10 +1,9 @@
--- Where the sink goes on in the log. Records from `next` to `intended` may already be stored, in part.
+-- Where the sink goes on in the log: the next offset to read. Written after the rows of the records before it.
 CREATE TABLE IF NOT EXISTS positions
 (
     topic LowCardinality(String),
     partition Int64,
     next Int64,
-    intended Int64,
     stamp UInt64
 )
 ENGINE = ReplacingMergeTree(stamp)

@@ -1,0 +1,110 @@
+"""Which report identities have been seen: ranges of seq per (device, boot), loaded from the stored headers."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+from contracts.protocols import Store
+
+_SPANS = """SELECT device, boot, min(seq) AS first, max(seq) AS last, uniqExact(seq) AS n FROM reports
+WHERE device IN {devices:Array(String)} GROUP BY device, boot"""
+_SEQS = """SELECT groupUniqArray(seq) AS seqs FROM reports
+WHERE device = {device:String} AND boot = {boot:String}"""
+_OF_DIRTY = "SELECT DISTINCT device, boot, seq FROM slices WHERE minute IN {minutes:Array(Int64)}"
+_LOAD_DEVICES = 2_000
+
+Boot = tuple[str, str]
+
+
+class SeqRanges:
+    """A set of integers as sorted, disjoint, inclusive ranges; cheap while they are nearly contiguous."""
+
+    __slots__ = ("_firsts", "_lasts")
+
+    def __init__(self, first: int | None = None, last: int | None = None) -> None:
+        self._firsts: list[int] = [] if first is None else [first]
+        self._lasts: list[int] = [] if last is None else [last]
+
+    def __contains__(self, seq: int) -> bool:
+        at = bisect_right(self._firsts, seq) - 1
+        return at >= 0 and seq <= self._lasts[at]
+
+    def add(self, seq: int) -> None:
+        """Put one integer in."""
+        at = bisect_right(self._firsts, seq) - 1
+        if at >= 0 and seq <= self._lasts[at]:
+            return
+        grows = at >= 0 and self._lasts[at] == seq - 1
+        meets = at + 1 < len(self._firsts) and self._firsts[at + 1] == seq + 1
+        if grows and meets:
+            self._lasts[at] = self._lasts.pop(at + 1)
+            del self._firsts[at + 1]
+        elif grows:
+            self._lasts[at] = seq
+        elif meets:
+            self._firsts[at + 1] = seq
+        else:
+            self._firsts.insert(at + 1, seq)
+            self._lasts.insert(at + 1, seq)
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """Inclusive ranges, ascending."""
+        return list(zip(self._firsts, self._lasts, strict=True))
+
+    def copy(self) -> SeqRanges:
+        """An independent set."""
+        other = SeqRanges()
+        other._firsts, other._lasts = self._firsts.copy(), self._lasts.copy()
+        return other
+
+
+class KnownReports:
+    """Identities whose header is stored (`headers`) and whose slices may be stored (`slices`, a superset). A device is
+    read from the store when it is first asked for.
+
+    Slices are stored before their header, and their minutes are marked dirty before both. So what an interrupted run
+    stored without a header lies in minutes that are still dirty: those are read at the start."""
+
+    def __init__(self, store: Store, dirty_minutes: Sequence[int] = ()) -> None:
+        self._store = store
+        self._unheaded = store.query(_OF_DIRTY, {"minutes": list(dirty_minutes)}) if dirty_minutes else None
+        self._devices: set[str] = set()
+        self.headers: dict[Boot, SeqRanges] = {}
+        self.slices: dict[Boot, SeqRanges] = {}
+
+    def load(self, devices: Iterable[str]) -> None:
+        """Make sure that the stored identities of these devices are known."""
+        missing = sorted(set(devices) - self._devices)
+        for at in range(0, len(missing), _LOAD_DEVICES):
+            part = missing[at : at + _LOAD_DEVICES]
+            rows = self._store.query(_SPANS, {"devices": part})
+            for device, boot, first, last, n in zip(*rows.values(), strict=True):
+                ranges = SeqRanges(first, last) if last - first + 1 == n else self._scattered(device, boot)
+                self.headers[device, boot] = ranges
+                self.slices[device, boot] = ranges.copy()
+            self._devices.update(part)
+        if self._unheaded is not None:
+            rows, self._unheaded = self._unheaded, None
+            self.load(rows["device"])
+            split(self.slices, list(zip(rows["device"], rows["boot"], rows["seq"], strict=True)))
+
+    def _scattered(self, device: str, boot: str) -> SeqRanges:
+        ranges = SeqRanges()
+        for seq in sorted(self._store.query(_SEQS, {"device": device, "boot": boot})["seqs"][0]):
+            ranges.add(seq)
+        return ranges
+
+
+def split(seen: dict[Boot, SeqRanges], identities: Sequence[tuple[str, str, int]]) -> list[bool]:
+    """Per identity whether it was seen before; all are seen afterwards."""
+    result = []
+    for device, boot, seq in identities:
+        ranges = seen.get((device, boot))
+        if ranges is None:
+            ranges = seen[device, boot] = SeqRanges()
+        known = seq in ranges
+        result.append(known)
+        if not known:
+            ranges.add(seq)
+    return result

@@ -1,0 +1,268 @@
+"""From the log into history: read in consistent cuts, store each identity once, keep rollups equal to what is stored.
+
+Order of a cut: the end of telemetry.reports is noted first, the end of telemetry.slices second; the gateway appends a
+report's slices no later than its header, so everything the headers promise lies before the second mark. Then dirty
+marks, slices, headers, the rest, positions. Whatever is repeated after a crash at any point is recognised by its
+identity, so the position may lag behind the rows but never run ahead of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from contracts import topics
+from contracts.protocols import Log, LogUnavailable, Store, StoredRecord, StoreError, StoreUnavailable, TopicPartition
+from contracts.times import MINUTE_MS
+from history.dirty import DirtyMinutes
+from history.feeds import Feed, Positions
+from history.identity import new_headers, new_slices
+from history.known import KnownReports
+from history.recompute import Recompute, RecomputeSettings
+from history.records import Decoded, Poison, decode, devices_of, joined
+from history.versions import Versions
+
+OTHER_TOPICS = (topics.VITALS.name, topics.REJECTED.name, topics.CHANGES.name, topics.QUALITY_MINUTES.name)
+_SUBMIT_TIMEOUT_S = 30.0
+_POLL_TIMEOUT_S = 1.0
+
+Parts = list[tuple[StoredRecord, pa.RecordBatch]]
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSettings:
+    """`flush_every_ms`: how long records are left to gather into large blocks. `block_rows`: rows of slices or headers
+    stored at a time (memory). `poll_records`: records per read. `blocks_per_step`: bound on a step that catches up."""
+
+    flush_every_ms: int = 2_000
+    block_rows: int = 200_000
+    poll_records: int = 500
+    blocks_per_step: int = 8
+    recompute: RecomputeSettings = field(default_factory=RecomputeSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStep:
+    """What one step did. `duplicates`: rows and headers whose identity was stored before. `poison`: records that went
+    to telemetry.rejected. `caught_up`: nothing was left unread when the step ended its reading."""
+
+    records: int = 0
+    slices: int = 0
+    reports: int = 0
+    duplicates: int = 0
+    poison: int = 0
+    recomputed_minutes: int = 0
+    caught_up: bool = True
+
+
+class Sink:
+    """Reads a log into a store. One per store; not shared between threads. Raises LogError and StoreError; after a
+    retriable one `step` may be called again: it goes on from what is stored. `clock` measures durations only."""
+
+    def __init__(
+        self,
+        log: Log,
+        store: Store,
+        settings: SinkSettings | None = None,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._settings = settings or SinkSettings()
+        self._clock = clock
+        self._feeds: dict[str, Feed] = {}
+        self._last_flush: int | None = None
+        self._insert_rows_per_s = 0.0
+        self._newest_end = 0
+        self._newest_received = 0
+        self._totals = dict.fromkeys(("slices", "reports", "duplicates", "poison"), 0)
+        self._open()
+
+    def _open(self) -> None:
+        """Take up what is stored: at the start, and again after a failure."""
+        self.close()
+        versions = Versions(self._store)
+        self._dirty = DirtyMinutes(self._store, versions)
+        self._recompute = Recompute(self._store, self._dirty, versions, self._settings.recompute)
+        self._known = KnownReports(self._store, list(self._dirty.minutes))
+        self._positions = Positions(self._store, versions)
+        names = (topics.SLICES.name, topics.REPORTS.name, *OTHER_TOPICS)
+        self._feeds = {name: Feed(self._log, name, self._positions.stored) for name in names}
+        self._failed = False
+
+    def step(self, now: int, timeout_s: float = 0.0) -> SinkStep:
+        """Read, store and recompute what is due at `now`. Waits up to timeout_s for records when none are there."""
+        return self._guarded(lambda: self._step(now, timeout_s))
+
+    def drain(self, now: int) -> SinkStep:
+        """Read and store everything the log holds, recompute every minute that is dirty: for runs without a tail."""
+        return self._guarded(lambda: self._drain(now))
+
+    def status(self, now: int) -> dict[str, Any]:
+        """Lag in records, freshness in s (end of the newest stored interval to now; None: nothing stored), insert
+        speed of the last block, dirty minutes, counts since the start."""
+        lag = {name: feed.lag_records() for name, feed in self._feeds.items()}
+        return {
+            "lag_records": sum(lag.values()),
+            "lag_by_topic": lag,
+            "skipped_records": sum(feed.skipped for feed in self._feeds.values()),
+            "freshness_s": (now - self._newest_end) / 1_000 if self._newest_end else None,
+            "insert_rows_per_s": self._insert_rows_per_s,
+            "dirty_minutes": len(self._dirty),
+            **self._totals,
+        }
+
+    def close(self) -> None:
+        """Release the cursors; nothing is lost, whatever was read and not stored is read again."""
+        for feed in self._feeds.values():
+            feed.close()
+        self._feeds = {}
+
+    def _guarded(self, work: Callable[[], SinkStep]) -> SinkStep:
+        if self._failed:
+            self._open()
+        try:
+            return work()
+        except BaseException:
+            self._failed = True
+            raise
+
+    def _step(self, now: int, timeout_s: float) -> SinkStep:
+        flushed = SinkStep()
+        if self._last_flush is None or now - self._last_flush >= self._settings.flush_every_ms:
+            self._wait(timeout_s)
+            flushed = self._flush(now)
+            self._last_flush = now
+        else:
+            self._wait(timeout_s)
+        # Behind the log, a minute has ended only as far as the log has been read.
+        reached = now if flushed.caught_up else min(now, self._newest_received)
+        return replace(flushed, recomputed_minutes=self._recompute.step(reached))
+
+    def _drain(self, now: int) -> SinkStep:
+        total = SinkStep()
+        while True:
+            flushed = self._flush(now)
+            total = _plus(total, flushed)
+            if not any(feed.lag_records() for feed in self._feeds.values()):
+                break
+            if flushed.records == 0:
+                raise LogUnavailable("history: the log holds records below its end but gives none")
+        return replace(total, caught_up=True, recomputed_minutes=self._recompute.finish(now))
+
+    def _wait(self, timeout_s: float) -> None:
+        """Idle until a slice arrives or the time is over; the record itself is read by the next cut."""
+        feed = self._feeds[topics.SLICES.name]
+        if timeout_s > 0 and not any(f.lag_records() for f in self._feeds.values()):
+            feed.poll(1, timeout_s, cut=[0] * self._log.partitions(feed.topic))
+
+    def _flush(self, now: int) -> SinkStep:
+        headers_cut = self._log.end_offsets(topics.REPORTS.name)
+        slices_cut = self._log.end_offsets(topics.SLICES.name)
+        other_cuts = {name: self._log.end_offsets(name) for name in OTHER_TOPICS}
+        done = self._consume(self._feeds[topics.SLICES.name], slices_cut, now)
+        if done.caught_up:
+            done = _plus(done, self._consume(self._feeds[topics.REPORTS.name], headers_cut, now))
+        for name, cut in other_cuts.items():
+            done = _plus(done, self._consume(self._feeds[name], cut, now))
+        self._positions.save(self._read())
+        return done
+
+    def _read(self) -> dict[TopicPartition, int]:
+        return {key: offset for feed in self._feeds.values() for key, offset in feed.positions().items()}
+
+    def _consume(self, feed: Feed, cut: list[int], now: int) -> SinkStep:
+        """Store a topic's records up to a cut, a block at a time; `caught_up` tells whether the cut was reached."""
+        total = SinkStep()
+        for _ in range(self._settings.blocks_per_step):
+            records, decoded = self._block(feed, cut)
+            if records:
+                total = _plus(total, self._store_block(decoded, records, now))
+            if not feed.before(cut):
+                return total
+            if not records:
+                break
+            self._positions.save(feed.positions())
+        return replace(total, caught_up=False)
+
+    def _block(self, feed: Feed, cut: list[int]) -> tuple[int, Decoded]:
+        decoded = Decoded()
+        records = rows = 0
+        while rows < self._settings.block_rows and feed.before(cut):
+            polled = feed.poll(self._settings.poll_records, _POLL_TIMEOUT_S, cut)
+            if not polled:
+                break
+            records += len(polled)
+            part = decode(polled)
+            decoded.poison.extend(part.poison)
+            for table, batches in part.tables.items():
+                decoded.tables.setdefault(table, []).extend(batches)
+                rows += sum(batch.num_rows for _, batch in batches)
+        return records, decoded
+
+    def _store_block(self, decoded: Decoded, records: int, now: int) -> SinkStep:
+        counts = {"slices": 0, "reports": 0, "duplicates": 0}
+        poison = list(decoded.poison)
+        for table, parts in decoded.tables.items():
+            poison.extend(self._store_parts(table, parts, counts, now))
+        if poison:
+            futures = self._log.submit([p.as_rejected(now) for p in poison])
+            futures.result(_SUBMIT_TIMEOUT_S)
+        for name, n in (*counts.items(), ("poison", len(poison))):
+            self._totals[name] += n
+        return SinkStep(records, counts["slices"], counts["reports"], counts["duplicates"], len(poison))
+
+    def _store_parts(self, table: str, parts: Parts, counts: dict[str, int], now: int) -> list[Poison]:
+        """Store rows; where the engine refuses them, store record by record and name the one it refuses."""
+        try:
+            self._store_rows(table, joined(parts), counts, now)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            if len(parts) == 1:
+                return [Poison(parts[0][0], "refused_by_store", str(error))]
+            self._known = KnownReports(self._store, list(self._dirty.minutes))
+            return [p for part in parts for p in self._store_parts(table, [part], counts, now)]
+        return []
+
+    def _store_rows(self, table: str, rows: pa.Table, counts: dict[str, int], now: int) -> None:
+        if table == "slices":
+            new = new_slices(rows, self._known, self._store)
+        elif table == "reports":
+            new = new_headers(rows, self._known)
+        else:
+            self._store.insert(table, rows)
+            return
+        counts["duplicates"] += int(np.count_nonzero(~new))
+        rows = rows if new.all() else rows.filter(pa.array(new))
+        if rows.num_rows == 0:
+            return
+        minutes = np.unique(rows["start"].to_numpy() // MINUTE_MS * MINUTE_MS).tolist()
+        self._dirty.mark(minutes, now)
+        begin = self._clock()
+        self._store.insert(table, rows)
+        if table == "slices":
+            self._insert_rows_per_s = rows.num_rows / max(self._clock() - begin, 1e-6)
+        else:
+            self._store.insert("devices", devices_of(rows))
+        counts[table] += rows.num_rows
+        self._recompute.saw(minutes)
+        self._newest_end = max(self._newest_end, int(np.max(rows["end"].to_numpy())))
+        self._newest_received = max(self._newest_received, int(np.max(rows["received_at"].to_numpy())))
+
+
+def _plus(a: SinkStep, b: SinkStep) -> SinkStep:
+    return SinkStep(
+        records=a.records + b.records,
+        slices=a.slices + b.slices,
+        reports=a.reports + b.reports,
+        duplicates=a.duplicates + b.duplicates,
+        poison=a.poison + b.poison,
+        caught_up=a.caught_up and b.caught_up,
+    )
