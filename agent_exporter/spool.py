@@ -1,0 +1,392 @@
+"""The spool: reports that wait for their acknowledgement, and the agent's state, in one atomic commit per tick.
+
+A commit appends the tick's reports and then, twice, the state: which reports are still to be sent, what was dropped,
+and whatever the agent wants back after a crash (log positions, totals). A commit without a whole state record never
+happened. Everything else follows from the newest state: it names the reports that wait (those found missing are
+corrupt, and declared), and what is in older segments and not named is done with.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import threading
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from agent_exporter.errors import SpoolError
+from agent_exporter.ranges import from_ranges, to_ranges
+from agent_exporter.records import REPORT, STATE, pack, scan, unpack
+from agent_exporter.segments import Segments
+from contracts.report import DROP_SPOOL_CORRUPT, DROP_SPOOL_FULL, MAX_EARLIER_BOOTS, EarlierBoot
+
+MIN_SEGMENT_BYTES = 128 * 1024
+SEGMENTS_PER_SPOOL = 16
+_NAME_LENGTH = struct.Struct(">H")
+Name = tuple[str, int]  # boot, seq
+
+
+@dataclass(slots=True)
+class Entry:
+    """A report that waits. `segment`, `offset`, `size`: where its record is. `live`: the newest interval when made.
+    `correction_ms`: what its times already hold of the clock's correction."""
+
+    boot: str
+    seq: int
+    requests: int
+    slices: int
+    correction_ms: int
+    live: bool
+    segment: int = 0
+    offset: int = 0
+    size: int = 0
+    settled: bool = False
+    in_flight: bool = False
+    evicted: bool = False  # dropped for space while it was being sent
+    maybe_delivered: bool = False  # an attempt got no answer, so the server may have it
+
+
+@dataclass(slots=True)
+class Drops:
+    """Reports that will never arrive, with the requests and slices in them."""
+
+    reports: int = 0
+    requests: int = 0
+    slices: int = 0
+
+    def add(self, requests: int, slices: int) -> None:
+        """One more report."""
+        self.reports += 1
+        self.requests += requests
+        self.slices += slices
+
+
+@dataclass(slots=True)
+class _Boot:
+    """What is known of one boot: drops by cause, and what its newest report declared of them."""
+
+    drops: dict[str, Drops] = field(default_factory=dict)
+    declared: Drops = field(default_factory=Drops)
+    # First seq of the running boot whose report said that nothing of this boot is left; 0: none yet.
+    closed_by: int = 0
+
+    def drop(self, cause: str, requests: int, slices: int) -> None:
+        self.drops.setdefault(cause, Drops()).add(requests, slices)
+
+    def total(self) -> Drops:
+        each = self.drops.values()
+        return Drops(sum(d.reports for d in each), sum(d.requests for d in each), sum(d.slices for d in each))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "drops": {cause: [d.reports, d.requests, d.slices] for cause, d in self.drops.items()},
+            "declared": [self.declared.reports, self.declared.requests, self.declared.slices],
+        }
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> _Boot:
+        return cls({cause: Drops(*d) for cause, d in document["drops"].items()}, Drops(*document["declared"]))
+
+
+class Spool:
+    """Bounded queue on disk. One thread commits, another sends; both may call at any time."""
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o750)
+        self._segments = Segments(directory)
+        self._max_bytes = max_bytes
+        self._segment_bytes = max(MIN_SEGMENT_BYTES, max_bytes // SEGMENTS_PER_SPOOL)
+        self._lock = threading.Lock()
+        self._queue: deque[Entry] = deque()  # oldest first; settled ones are dropped from the left
+        self._live: Entry | None = None
+        self._commit = 0
+        self._boots: dict[str, _Boot] = {}
+        self._boot = ""
+        self.state: dict[str, Any] = {}  # the agent's part of the newest commit; empty on a first start
+        self.damaged = False  # bytes were found at the start that are no record
+        self._recover()
+
+    # -- what the collector needs ------------------------------------------------------------------------------
+
+    def begin_boot(self, boot: str) -> None:
+        """Say which boot the coming commits belong to."""
+        with self._lock:
+            self._boot = boot
+            self._boots[boot] = _Boot()
+
+    def dropped(self) -> dict[str, Drops]:
+        """Drops of the running boot by cause, for its totals."""
+        with self._lock:
+            return {cause: Drops(d.reports, d.requests, d.slices) for cause, d in self._boots[self._boot].drops.items()}
+
+    def oldest_seq(self) -> int | None:
+        """Oldest seq of the running boot that waits."""
+        with self._lock:
+            return next((e.seq for e in self._waiting() if e.boot == self._boot), None)
+
+    def earlier_boots(self, seq: int) -> list[EarlierBoot]:
+        """What to say of earlier boots in the running boot's report `seq`, oldest boots first."""
+        with self._lock:
+            oldest: dict[str, int] = {}
+            for entry in self._waiting():
+                oldest.setdefault(entry.boot, entry.seq)
+            result = []
+            for boot, known in [(b, k) for b, k in self._boots.items() if b != self._boot][:MAX_EARLIER_BOOTS]:
+                if boot not in oldest:
+                    known.closed_by = known.closed_by or seq
+                total, said = known.total(), known.declared
+                result.append(
+                    EarlierBoot(
+                        boot,
+                        oldest.get(boot),
+                        total.reports - said.reports,
+                        total.requests - said.requests,
+                        total.slices - said.slices,
+                    )
+                )
+            return result
+
+    def commit(
+        self, reports: list[tuple[Entry, bytes]], state: dict[str, Any], declared: dict[str, Drops] | None
+    ) -> None:
+        """Keep a tick: its reports and the agent's state, durably, or nothing of it (SpoolError).
+
+        `declared`: the `dropped()` that the newest report's totals were made from; None without a report. Drops the
+        oldest segments when the spool would outgrow its limit.
+        """
+        with self._lock:
+            self._commit += 1
+            offsets, body = _pack_reports(reports, self._commit)
+            before = self._boots[self._boot].declared
+            if declared is not None:
+                self._boots[self._boot].declared = _Boot(declared).total()
+            try:
+                self._append(reports, offsets, body, state)
+            except OSError as error:
+                self._boots[self._boot].declared = before
+                raise SpoolError(f"spool: cannot write: {error.strerror or error}") from error
+            self.state = state
+            self._queue.extend(entry for entry, _ in reports)
+            self._live = next((e for e, _ in reversed(reports) if e.live), self._live)
+            self._remove_finished_segments()
+
+    def _append(self, reports: list[tuple[Entry, bytes]], offsets: list[int], body: bytes, state: Any) -> None:
+        size_of_state = 2 * len(self._pack_state(reports, state))
+        need = len(body) + size_of_state
+        newest = self._segments.newest
+        if newest == 0 or (self._segments.sizes[newest] and self._segments.sizes[newest] + need > self._segment_bytes):
+            self._segments.begin(newest + 1)
+        self._evict(need)
+        packed = self._pack_state(reports, state)  # again: eviction changed what waits
+        base = self._segments.append(body, packed + packed)
+        for (entry, _), (offset, size) in zip(reports, _pairs(offsets), strict=True):
+            entry.segment, entry.offset, entry.size = self._segments.newest, base + offset, size
+
+    def _evict(self, need: int) -> None:
+        """Drop the oldest segments until `need` bytes fit. Their files go after the commit that says so."""
+        room = self._max_bytes - need - self._segments.total_bytes
+        for number, size in list(self._segments.sizes.items())[:-1]:
+            if room >= 0:
+                return
+            room += size
+            for entry in self._queue:
+                if entry.segment == number and not entry.settled:
+                    self._drop_entry(entry)
+
+    def _drop_entry(self, entry: Entry) -> None:
+        entry.settled = True
+        if entry.in_flight:
+            entry.evicted = True  # declared when the attempt fails
+        else:
+            self._boots[entry.boot].drop(DROP_SPOOL_FULL, entry.requests, entry.slices)
+
+    def _pack_state(self, reports: list[tuple[Entry, bytes]], state: Any) -> bytes:
+        waiting: dict[str, list[int]] = {}
+        for entry in self._waiting():
+            waiting.setdefault(entry.boot, []).append(entry.seq)
+        for entry, _ in reports:
+            waiting.setdefault(entry.boot, []).append(entry.seq)
+        document = {
+            "waiting": {boot: to_ranges(seqs) for boot, seqs in waiting.items()},
+            "reports": [[e.boot, e.seq, e.requests, e.slices] for e, _ in reports],
+            "boots": {boot: known.to_dict() for boot, known in self._boots.items()},
+            "agent": state,
+        }
+        text = json.dumps(document, separators=(",", ":")).encode()
+        return pack(STATE, self._commit, zlib.compress(text, 1))
+
+    def _remove_finished_segments(self) -> None:
+        """Segments without a waiting report, the newest excepted: it holds the state."""
+        needed = {entry.segment for entry in self._waiting()}
+        for number in list(self._segments.sizes)[:-1]:
+            if number not in needed:
+                self._segments.remove(number)
+
+    # -- what the sender needs ---------------------------------------------------------------------------------
+
+    def live(self) -> Entry | None:
+        """The newest interval's report while it waits and is not being sent."""
+        with self._lock:
+            entry = self._live
+            return entry if entry is not None and not entry.settled and not entry.in_flight else None
+
+    def backlog(self) -> Entry | None:
+        """The oldest waiting report other than the live one."""
+        with self._lock:
+            return next((e for e in self._waiting() if e is not self._live), None)
+
+    def take(self, entry: Entry) -> bytes | None:
+        """The body of a report about to be sent, which must be settled or released afterwards. None: its record has
+        rotted on disk (declared), or it was dropped meanwhile."""
+        with self._lock:
+            if entry.settled:
+                return None
+            body = self._read(entry)
+            if body is None:
+                entry.settled = True
+                self._boots[entry.boot].drop(DROP_SPOOL_CORRUPT, entry.requests, entry.slices)
+            else:
+                entry.in_flight = True
+            return body
+
+    def _read(self, entry: Entry) -> bytes | None:
+        try:
+            record = unpack(self._segments.read_at(entry.segment, entry.offset, entry.size))
+        except OSError:
+            return None
+        return None if record is None else _split(record.payload)[1]
+
+    def settle(self, entry: Entry) -> None:
+        """The server has the report, or has refused and counted it."""
+        with self._lock:
+            entry.in_flight, entry.evicted, entry.settled = False, False, True
+            if entry.boot == self._boot:
+                done = [b for b, known in self._boots.items() if 0 < known.closed_by <= entry.seq]
+                for boot in done:
+                    del self._boots[boot]
+
+    def release(self, entry: Entry) -> None:
+        """The attempt failed: the report goes on waiting, unless it was dropped for space meanwhile."""
+        with self._lock:
+            entry.in_flight = False
+            if entry.evicted:
+                entry.evicted = False
+                known = self._boots[entry.boot]
+                known.drop(DROP_SPOOL_FULL, entry.requests, entry.slices)
+                known.closed_by = 0  # what was said of it is no longer all
+
+    # -- figures -----------------------------------------------------------------------------------------------
+
+    def waiting(self) -> int:
+        """How many reports wait."""
+        with self._lock:
+            return sum(1 for _ in self._waiting())
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        return self._segments.total_bytes
+
+    @property
+    def written_bytes(self) -> int:
+        """Bytes written by this process."""
+        return self._segments.written_bytes
+
+    def close(self) -> None:
+        """Close the files. Nothing more is written."""
+        self._segments.close()
+
+    def _waiting(self) -> Iterator[Entry]:
+        while self._queue and self._queue[0].settled:
+            self._queue.popleft()
+        return (entry for entry in self._queue if not entry.settled)
+
+    # -- recovery ----------------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        found: dict[Name, Entry] = {}
+        counts: dict[Name, tuple[int, int]] = {}
+        newest: dict[str, Any] = {}
+        at, end = 0, 0
+        for number in list(self._segments.sizes):
+            whole = 0
+            for record in scan(self._segments.read(number)):
+                whole += record.size
+                if record.kind == REPORT:
+                    entry = _entry(record.payload)
+                    entry.segment, entry.offset, entry.size = number, record.offset, record.size
+                    found[entry.boot, entry.seq] = entry
+                elif record.kind == STATE and record.commit >= self._commit:
+                    newest = json.loads(zlib.decompress(record.payload))
+                    self._commit, at, end = record.commit, number, record.offset + record.size
+                    counts.update({(boot, seq): (r, s) for boot, seq, r, s in newest["reports"]})
+            self.damaged = self.damaged or whole != self._segments.sizes[number]
+        if newest:
+            self._restore(newest, found, counts)
+        self._cut_after(at, end)
+
+    def _restore(self, newest: dict[str, Any], found: dict[Name, Entry], counts: dict[Name, tuple[int, int]]) -> None:
+        self.state = newest["agent"]
+        self._boots = {boot: _Boot.from_dict(known) for boot, known in newest["boots"].items()}
+        waiting = []
+        for boot, runs in newest["waiting"].items():
+            for seq in from_ranges(runs):
+                entry = found.get((boot, seq))
+                if entry is not None:
+                    waiting.append(entry)
+                else:
+                    self._boots[boot].drop(DROP_SPOOL_CORRUPT, *counts.get((boot, seq), (0, 0)))
+        self._queue.extend(sorted(waiting, key=lambda e: (e.segment, e.offset)))
+
+    def _cut_after(self, at: int, end: int) -> None:
+        """Remove what was written after the newest state: a commit that never became whole."""
+        for number in list(self._segments.sizes):
+            if number > at:
+                self._segments.remove(number)
+            elif number == at and self._segments.sizes[number] > end:
+                self._segments.cut(number, end)
+
+
+def newest_state(directory: Path) -> dict[str, Any] | None:
+    """The newest commit's document (`waiting`, `boots`, `agent`), read without changing anything; None: no commit."""
+    segments = Segments(directory)
+    newest = None
+    at = -1
+    for number in segments.sizes:
+        for record in scan(segments.read(number)):
+            if record.kind == STATE and record.commit >= at:
+                newest, at = record.payload, record.commit
+    return None if newest is None else json.loads(zlib.decompress(newest))
+
+
+def _pack_reports(reports: list[tuple[Entry, bytes]], commit: int) -> tuple[list[int], bytes]:
+    """The records of a commit's reports, and the offset of each, closed by their length."""
+    offsets, parts, at = [0], [], 0
+    for entry, body in reports:
+        name = json.dumps([entry.boot, entry.seq, entry.requests, entry.slices, entry.correction_ms]).encode()
+        record = pack(REPORT, commit, _NAME_LENGTH.pack(len(name)) + name + body)
+        parts.append(record)
+        at += len(record)
+        offsets.append(at)
+    return offsets, b"".join(parts)
+
+
+def _pairs(offsets: list[int]) -> list[tuple[int, int]]:
+    return [(first, after - first) for first, after in pairwise(offsets)]
+
+
+def _split(payload: bytes) -> tuple[list[Any], bytes]:
+    (length,) = _NAME_LENGTH.unpack_from(payload)
+    start = _NAME_LENGTH.size + length
+    name: list[Any] = json.loads(payload[_NAME_LENGTH.size : start])
+    return name, payload[start:]
+
+
+def _entry(payload: bytes) -> Entry:
+    boot, seq, requests, slices, correction_ms = _split(payload)[0]
+    return Entry(boot, seq, requests, slices, correction_ms, live=False)
