@@ -237,8 +237,9 @@ class Box:
                 self.earlier = [e for e in self.earlier if (e.boot, e.reports) != (told.boot, told.dropped_reports)]
 
     def _learn(self, offset_ms: int) -> None:
-        """Correct the clock by its offset to the server's, and the stamps of what no gateway has taken."""
-        self.learned_ms = offset_ms
+        """Correct the clock by its offset to the server's in whole steps of the grid, and the stamps of what no
+        gateway has taken."""
+        self.learned_ms = shift_for_offset(offset_ms)
         for held in self.held.values():
             if held.clock_ms != self.clock_ms and not held.accepted:
                 held.clock_ms = self.clock_ms

@@ -45,7 +45,7 @@ PROFILES = {
         transfers=True,
         slow_threshold=400.0,
         low_threshold=250.0,
-        targets=(("failures", 0.99), ("slow_requests", 0.96), ("stalled_sessions", 0.97), ("low_throughput", 0.95)),
+        targets=(("failures", 0.99), ("slow_requests", 0.985), ("stalled_sessions", 0.97), ("low_throughput", 0.98)),
     ),
     "live": ServiceProfile(
         apps=("live-relay", "edge-cache"),
@@ -62,7 +62,7 @@ PROFILES = {
         transfers=True,
         slow_threshold=300.0,
         low_threshold=200.0,
-        targets=(("failures", 0.99), ("slow_requests", 0.96), ("stalled_sessions", 0.96)),
+        targets=(("failures", 0.99), ("slow_requests", 0.985), ("stalled_sessions", 0.96)),
     ),
     "download": ServiceProfile(
         apps=("edge-cache", "patcher"),
@@ -79,7 +79,7 @@ PROFILES = {
         transfers=True,
         slow_threshold=800.0,
         low_threshold=300.0,
-        targets=(("failures", 0.99), ("slow_requests", 0.96), ("low_throughput", 0.95)),
+        targets=(("failures", 0.99), ("slow_requests", 0.985), ("low_throughput", 0.98)),
     ),
     "compute": ServiceProfile(
         apps=("transcode", "render"),
@@ -96,7 +96,7 @@ PROFILES = {
         transfers=False,
         slow_threshold=180_000.0,
         low_threshold=1.0,
-        targets=(("failures", 0.985), ("slow_requests", 0.96)),
+        targets=(("failures", 0.985), ("slow_requests", 0.985)),
     ),
 }
 

@@ -28,6 +28,7 @@ REACH = 0.5  # share of a model's boxes that a gray release reaches before it is
 QUIET_SHARE, MOST_QUIET_MINUTES = 0.2, 15  # a run starts without faults, so that there is something to compare with
 TAIL_MINUTES = 4  # no fault starts this close to the end
 DURATION_MINUTES = (6.0, 20.0)
+SEVERITY = (0.2, 0.9)
 HARMLESS_PER_FAULT = 0.4
 RANDOM_KINDS = (
     "isp_slow",
@@ -139,7 +140,7 @@ def random_specs(
     room = minutes - quiet - TAIL_MINUTES
     if faults_per_hour <= 0 or room < DURATION_MINUTES[0] / 2:
         return []
-    n = max(1, int(rng.poisson(faults_per_hour * minutes / 60)))
+    n = max(1, int(faults_per_hour * minutes / 60 + rng.random()))
     kinds = _shuffled_kinds(rng, n)
     specs = []
     for k in range(n):
@@ -148,14 +149,14 @@ def random_specs(
         if kind == "uplink_saturation" and evening(start) < 0.5:
             kind = "isp_slow"
         lasts = _on_grid(float(rng.uniform(*DURATION_MINUTES)))
-        ramped = kind == "firmware_leak" or rng.random() < 0.4
+        ramped = kind == "firmware_leak" or (rng.random() < 0.4 and not KINDS[kind].state)
         specs.append(
             FaultSpec(
                 kind=kind,
                 start=start,
                 end=start + lasts,
                 ramp_ms=lasts // 3 // GRID_MS * GRID_MS if ramped else 0,
-                severity=float(rng.uniform(0.35, 0.9)),
+                severity=float(np.exp(rng.uniform(*np.log(SEVERITY)))),
             )
         )
     run_end = start_ms + _on_grid(minutes)
