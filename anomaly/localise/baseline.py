@@ -5,6 +5,10 @@ import numpy as np
 from anomaly.localise.model import FloatArray, IntArray
 from anomaly.localise.settings import RatioSettings
 
+MAX_SWEEPS = 12
+CONVERGED = 0.01
+"""Relative step of the factors below which the fit ends: far below the scatter of any rate."""
+
 
 def calm_minutes(bad: IntArray, total: IntArray, moment: int, length: int) -> IntArray:
     """Columns of the history: of the last `length` measured minutes before `moment` those up to their median rate.
@@ -27,13 +31,31 @@ def expected_rate(codes: IntArray, bad: IntArray, total: IntArray, settings: Rat
     value has little history, to 1. bad, total: (n_leaves,) sums over the history.
     """
     overall = (bad.sum() + 0.5) / (total.sum() + 1.0)
-    prior = np.full(len(bad), overall)
-    for column in codes.T:
-        bad_of = np.bincount(column, bad)
-        total_of = np.bincount(column, total)
-        factor = (bad_of + settings.value_weight) / (overall * total_of + settings.value_weight)
-        prior *= factor[column]
-    np.clip(prior, overall / settings.prior_clip, overall * settings.prior_clip, out=prior)
+    product = _product_of_factors(codes, bad, overall * total, settings.value_weight)
+    prior = overall * np.clip(product, 1 / settings.prior_clip, settings.prior_clip)
     weight = settings.leaf_weight
     rate: FloatArray = (bad + weight) / (total + weight / prior)
     return rate
+
+
+def _product_of_factors(codes: IntArray, bad: IntArray, expected: FloatArray, weight: float) -> FloatArray:
+    """(n_leaves,): product of one factor per dimension value, by which `expected` bad events differ from `bad`.
+
+    All factors are fitted together (Poisson regression with Gamma priors of mean 1, coordinate by coordinate), so
+    that dimensions which depend on each other, like model and firmware, do not count the same effect twice.
+    """
+    product = np.ones(len(bad))
+    bad_of = [np.bincount(column, bad) for column in codes.T]
+    factors = [np.ones(len(sums)) for sums in bad_of]
+    for _ in range(MAX_SWEEPS):
+        largest_step = 0.0
+        for d, column in enumerate(codes.T):
+            fitted = np.bincount(column, expected * product)
+            updated = (bad_of[d] + weight) / (fitted / factors[d] + weight)
+            step = updated / factors[d]
+            factors[d] = updated
+            product *= step[column]
+            largest_step = max(largest_step, float(np.abs(step - 1.0).max()))
+        if largest_step < CONVERGED:
+            break
+    return product

@@ -1,20 +1,28 @@
 """Every combination of dimension values that carries enough weight, cuboid by cuboid.
 
-A cuboid is a set of dimensions, a cell one combination of their values. Cells are found depth first; a cell
-whose support is below the floor is dropped together with everything inside it, which is exact because the
-support of a part never exceeds the support of the whole.
+A cuboid is a set of dimensions, a cell one combination of their values. A value whose own support is below the floor
+cannot be part of a cell that reaches it, because the support of a part never exceeds that of the whole: rare values
+share one bucket, which is no cell. What is left is added up in tables of several dimensions, and the cuboids inside a
+table are its margins.
 
-Memory bound: with floor = total support / S, a cuboid keeps at most S cells and a dimension at most S values, so
-one step needs arrays of at most S x (S + 1) buckets, and at most `max_order` frames of (weights + 2) x n_leaves
-numbers are alive at a time. A dimension with thousands of rare values costs one array of its length.
+Memory bound: beside copies of the columns and weights (n_leaves numbers each), one table of at most
+`MAX_TABLE_CELLS` numbers per weight at a time; a cuboid too large for that is added up by sorting its leaves, in
+n_leaves numbers per dimension. With a floor of total support / S, a dimension keeps at most S values and a cuboid at
+most S cells.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from math import prod
 
 import numpy as np
 
 from anomaly.localise.model import Combination, FloatArray, IntArray
+
+MIN_TABLE_CELLS = 1 << 10
+MAX_TABLE_CELLS = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,86 +39,139 @@ class Cuboid:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
+    dim: int
     codes: IntArray
     """(n_leaves,): position in `values`, or len(values) for a value below the floor."""
     values: IntArray
 
-
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    dims: tuple[int, ...]
-    leaves: IntArray | None
-    """Leaves inside a kept cell; None stands for all of them."""
-    cell: IntArray | int
-    """Per leaf the number of its cell."""
-    codes: IntArray
-    weights: FloatArray
-
-
-def _column(codes: IntArray, support: FloatArray, floor: float) -> _Column:
-    sums = np.bincount(codes, support)
-    kept = np.flatnonzero((sums >= floor) & (np.bincount(codes) > 0))
-    position = np.full(len(sums), len(kept), dtype=np.int64)
-    position[kept] = np.arange(len(kept))
-    return _Column(position[codes], kept)
-
-
-def _grow(frame: _Frame, dim: int, column: _Column, floor: float, last: bool) -> tuple[Cuboid, _Frame] | None:
-    """One more dimension for the cells of `frame`; None where nothing reaches the floor."""
-    n_values = len(column.values) + 1
-    codes = column.codes if frame.leaves is None else column.codes[frame.leaves]
-    key = codes + frame.cell * n_values if frame.dims else codes
-    n_keys = len(frame.codes) * n_values
-    support = np.bincount(key, frame.weights[0], n_keys)
-    keep = support >= floor
-    keep[n_values - 1 :: n_values] = False
-    if floor <= 0:
-        keep &= np.bincount(key, minlength=n_keys) > 0
-    kept = np.flatnonzero(keep)
-    if len(kept) == 0:
-        return None
-    sums = np.empty((len(frame.weights), len(kept)))
-    sums[0] = support[kept]
-    for i in range(1, len(frame.weights)):
-        sums[i] = np.bincount(key, frame.weights[i], n_keys)[kept]
-    parent, value = np.divmod(kept, n_values)
-    cell_codes = np.column_stack((frame.codes[parent], column.values[value]))
-    dims = (*frame.dims, dim)
-    cuboid = Cuboid(dims, cell_codes, sums)
-    if last:
-        return cuboid, frame
-    number = np.full(n_keys, -1, dtype=np.int64)
-    number[kept] = np.arange(len(kept))
-    cell = number[key]
-    inside = np.flatnonzero(cell >= 0)
-    if len(inside) == len(cell):
-        return cuboid, _Frame(dims, frame.leaves, cell, cell_codes, frame.weights)
-    leaves = inside if frame.leaves is None else frame.leaves[inside]
-    return cuboid, _Frame(dims, leaves, cell[inside], cell_codes, frame.weights[:, inside])
+    @property
+    def size(self) -> int:
+        return len(self.values) + 1
 
 
 def walk(codes: IntArray, weights: FloatArray, dims: Sequence[int], max_order: int, floor: float) -> Iterator[Cuboid]:
     """All cuboids of 1 to `max_order` of the dimensions `dims`, with the cells whose support reaches `floor`.
 
     codes: (n_leaves, n_dims) non-negative integers; weights: (n_weights, n_leaves) float64, of which
-    weights[0] >= 0 is the support. Yields cuboids in a fixed order (depth first, as `dims` has them).
+    weights[0] >= 0 is the support; cells without any are left out, and so are cuboids without cells. Yields cuboids
+    in an order that depends on the dimensions and their numbers of values only.
     """
-    columns = [_column(codes[:, d], weights[0], floor) for d in dims]
-    root = _Frame((), None, 0, np.empty((1, 0), dtype=np.int64), weights)
-    stack = [(root, 0)]
-    while stack:
-        frame, position = stack.pop()
-        if position == len(dims):
+    columns = [_column(codes[:, d], d, weights[0], floor) for d in dims]
+    columns = [column for column in columns if len(column.values)]
+    done: set[tuple[int, ...]] = set()
+    # A table much larger than the leaves that fill it takes longer to add up than the leaves themselves.
+    room = min(max(2 * len(codes), MIN_TABLE_CELLS), MAX_TABLE_CELLS)
+    for block in _blocks(tuple(column.size for column in columns), max_order, room):
+        chosen = [columns[i] for i in block]
+        if prod(column.size for column in chosen) > room:
+            yield from _sorted_up(chosen, weights, floor)
             continue
-        stack.append((frame, position + 1))
-        last = len(frame.dims) + 1 >= max_order
-        grown = _grow(frame, dims[position], columns[position], floor, last)
-        if grown is None:
-            continue
-        cuboid, child = grown
-        yield cuboid
-        if not last:
-            stack.append((child, position + 1))
+        for members, table in _margins(block, _table(chosen, weights)):
+            if len(members) <= max_order and members not in done:
+                done.add(members)
+                yield from _cells([columns[i] for i in members], table, floor)
+
+
+def _column(codes: IntArray, dim: int, support: FloatArray, floor: float) -> _Column:
+    sums = np.bincount(codes, support)
+    kept = np.flatnonzero((sums >= floor) & (sums > 0))
+    position = np.full(len(sums), len(kept), dtype=np.int64)
+    position[kept] = np.arange(len(kept))
+    return _Column(dim, position[codes], kept)
+
+
+@lru_cache(maxsize=64)
+def _blocks(sizes: tuple[int, ...], max_order: int, room: int) -> tuple[tuple[int, ...], ...]:
+    """Sets of columns, few of them, such that each set of up to `max_order` columns lies inside one whose table is
+    small enough; or, where even its own table is too large, stands alone."""
+    blocks: list[tuple[int, ...]] = []
+    tables: list[set[int]] = []
+    for order in range(min(max_order, len(sizes)), 0, -1):
+        open_sets = {s for s in combinations(range(len(sizes)), order) if not any(t.issuperset(s) for t in tables)}
+        while open_sets:
+            block = min(open_sets)
+            if prod(sizes[i] for i in block) <= room:
+                block = _extended(block, sizes, open_sets, room)
+                tables.append(set(block))
+            blocks.append(block)
+            open_sets.difference_update(combinations(block, order))
+    return tuple(blocks)
+
+
+def _extended(
+    block: tuple[int, ...], sizes: tuple[int, ...], open_sets: set[tuple[int, ...]], room: int
+) -> tuple[int, ...]:
+    """The block with further columns as long as its table is small enough, each the one that covers most."""
+    order = len(block)
+    while True:
+        factor = room // prod(sizes[i] for i in block)
+        wider = [tuple(sorted((*block, i))) for i in range(len(sizes)) if i not in block and sizes[i] <= factor]
+        if not wider:
+            return block
+        block = max(
+            wider, key=lambda b: (len(open_sets.intersection(combinations(b, order))), -prod(sizes[i] for i in b), b)
+        )
+
+
+def _key(columns: list[_Column]) -> IntArray:
+    """(n_leaves,): the position of each leaf's cell in the table of the columns."""
+    key = columns[0].codes
+    for column in columns[1:]:
+        key = key * column.size + column.codes
+    return key
+
+
+def _table(columns: list[_Column], weights: FloatArray) -> FloatArray:
+    """(n_weights, size, size, ...): weights added up per combination of the columns."""
+    shape = [column.size for column in columns]
+    key = _key(columns)
+    flat: FloatArray = np.stack([np.bincount(key, weight, prod(shape)) for weight in weights]).astype(np.float64)
+    return flat.reshape(len(weights), *shape)
+
+
+def _margins(block: tuple[int, ...], table: FloatArray) -> Iterator[tuple[tuple[int, ...], FloatArray]]:
+    """(members, table) of the block and of every part of it; each part is added up from one with one member more."""
+    level = {block: table}
+    yield block, table
+    while len(next(iter(level))) > 1:
+        below: dict[tuple[int, ...], FloatArray] = {}
+        for members, sums in sorted(level.items(), key=lambda item: item[1].size):
+            for axis in range(len(members)):
+                part = members[:axis] + members[axis + 1 :]
+                if part not in below:
+                    below[part] = sums.sum(axis=axis + 1)
+        yield from below.items()
+        level = below
+
+
+def _cells(columns: list[_Column], table: FloatArray, floor: float) -> Iterator[Cuboid]:
+    """The cuboid of a table, if it has cells; the last bucket of each axis holds the rare values."""
+    inner: list[slice] = [slice(None), *(slice(None, -1) for _ in columns)]
+    sums = table[tuple(inner)]
+    flat: FloatArray = sums.reshape(len(sums), -1)
+    kept = np.flatnonzero((flat[0] >= floor) & (flat[0] > 0))
+    if len(kept):
+        positions = np.unravel_index(kept, sums.shape[1:])
+        codes = np.column_stack([column.values[k] for column, k in zip(columns, positions, strict=True)])
+        yield Cuboid(tuple(column.dim for column in columns), codes, flat[:, kept])
+
+
+def _sorted_up(columns: list[_Column], weights: FloatArray, floor: float) -> Iterator[Cuboid]:
+    """The cuboid of all columns, if it has cells, without a table: only combinations that occur are numbered."""
+    inside = np.flatnonzero(np.logical_and.reduce([c.codes < len(c.values) for c in columns]))
+    number = columns[0].codes[inside]
+    first = np.arange(len(inside))
+    for column in columns[1:]:
+        _, first, number = np.unique(
+            number * column.size + column.codes[inside], return_index=True, return_inverse=True
+        )
+    support = np.bincount(number, weights[0, inside], len(first))
+    kept = np.flatnonzero((support >= floor) & (support > 0))
+    if len(kept):
+        sums = np.stack([np.bincount(number, weight[inside], len(first))[kept] for weight in weights])
+        leaves = inside[first[kept]]
+        codes = np.column_stack([c.values[c.codes[leaves]] for c in columns])
+        yield Cuboid(tuple(c.dim for c in columns), codes, sums.astype(np.float64, copy=False))
 
 
 def varying(codes: IntArray) -> list[int]:

@@ -37,6 +37,8 @@ class _Minute:
     total: FloatArray
     rate: FloatArray
     """(n,): expected."""
+    variance: FloatArray
+    """(n,): relative variance of the expected rate, known from little history and scattering from minute to minute."""
 
     @property
     def expected(self) -> FloatArray:
@@ -44,7 +46,9 @@ class _Minute:
 
     def without(self, leaves: npt.NDArray[np.bool_]) -> "_Minute":
         keep = ~leaves
-        return _Minute(self.codes[keep], self.index[keep], self.bad[keep], self.total[keep], self.rate[keep])
+        return _Minute(
+            self.codes[keep], self.index[keep], self.bad[keep], self.total[keep], self.rate[keep], self.variance[keep]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,6 @@ class _Core:
     where: Combination
     bad: float
     expected: float
-    total: float
     excess_nats: float
 
 
@@ -62,11 +65,16 @@ class _Candidate:
     cells: tuple[Combination, ...]
 
 
-def poisson_excess(bad: FloatArray, expected: FloatArray) -> FloatArray:
-    """Log likelihood ratio of the observed against the expected Poisson mean, in nats; 0 where bad <= expected."""
+def count_excess(bad: FloatArray, expected: FloatArray, variance: FloatArray) -> FloatArray:
+    """Log likelihood ratio of the observed against the expected mean, in nats; 0 where bad <= expected.
+
+    Counts are negative binomial: Poisson around a mean that is itself only known up to `variance`.
+    """
     excess = np.zeros(len(bad))
     up = bad > expected
-    excess[up] = bad[up] * np.log(bad[up] / expected[up]) - (bad[up] - expected[up])
+    b, e = bad[up], expected[up]
+    shape = e**2 / np.maximum(variance[up], 1e-12 * e**2)
+    excess[up] = b * np.log(b / e) - (b + shape) * np.log1p((b - e) / (e + shape))
     return excess
 
 
@@ -107,6 +115,7 @@ def localise_ratio(
         bad[live, moment].astype(float),
         total[live, moment].astype(float),
         rate[live],
+        settings.leaf_variance + 1.0 / (bad[np.ix_(live, calm)].sum(axis=1) + settings.leaf_weight),
     )
     result = _explain(minute, settings)
     began = slice(0, moment + 1)
@@ -123,27 +132,23 @@ def localise_ratio(
 
 def _explain(minute: _Minute, settings: RatioSettings) -> Localisation:
     bad, expected = float(minute.bad.sum()), float(minute.expected.sum())
-    search = _peel(minute, settings)
 
     def verdict(verdict: Verdict, reason: str, causes: tuple[Cause, ...] = ()) -> Localisation:
         return Localisation(verdict, reason, bad, expected, float(minute.total.sum()), causes)
 
+    search = _peel(minute, settings)
+    numbers = f"{bad:.0f} bad events, {expected:.0f} expected"
     if not search.found:
-        return verdict(
-            Verdict.QUIET, f"no combination has more bad events than chance gives: {bad:.0f}, {expected:.0f} expected"
-        )
-    inside = np.logical_or.reduce([select(minute.codes, where) for where in search.found])
-    share = float((minute.bad - minute.expected)[inside].sum()) / bad
-    if share < settings.min_answer_share:
-        return verdict(Verdict.QUIET, f"what stands out most is an excess of only {share:.0%} of all bad events")
+        return verdict(Verdict.QUIET, f"{numbers}: no combination has more of them than chance gives")
+    answer = _contrast(minute, search.found, settings)
+    if answer.excess_share < settings.min_answer_share:
+        return verdict(Verdict.QUIET, f"{numbers}: what stands out most holds {answer.excess_share:.0%} as excess")
+    if answer.is_shared(settings):
+        if bad - expected < settings.min_answer_share * bad:
+            return verdict(Verdict.QUIET, f"{numbers}: no combination differs much from the rest")
+        grown = f"{answer.growth:.1f} times in the worst combinations, {answer.growth_outside:.1f} times elsewhere"
+        return verdict(Verdict.DIFFUSE, f"{numbers}: they grew {grown}")
     others = [where for where in search.ranked if where not in search.found][: settings.candidates]
-    if search.diffuse:
-        causes = tuple(_cause(minute, search.evidence, where, False, settings) for where in search.ranked[:1] + others)
-        return verdict(
-            Verdict.DIFFUSE,
-            f"{bad:.0f} bad events, {expected:.0f} expected: most leaves got worse about equally",
-            causes,
-        )
     causes = tuple(
         _cause(minute, search.evidence, where, i < len(search.found), settings)
         for i, where in enumerate((*search.found, *others))
@@ -151,7 +156,7 @@ def _explain(minute: _Minute, settings: RatioSettings) -> Localisation:
     count = len(search.found)
     names = "1 combination explains" if count == 1 else f"{count} combinations explain"
     explained = min(1.0, sum(c.share for c in causes if c.answer))
-    return verdict(Verdict.LOCALISED, f"{names} {explained:.0%} of the excess", causes)
+    return verdict(Verdict.LOCALISED, f"{numbers}: {names} {explained:.0%} of the excess", causes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,6 @@ class _Search:
     """The best cell of each cuboid in the first round, best first."""
     evidence: FloatArray
     """(n,) nats of the first round."""
-    diffuse: bool
 
 
 def _peel(minute: _Minute, settings: RatioSettings) -> _Search:
@@ -169,11 +173,10 @@ def _peel(minute: _Minute, settings: RatioSettings) -> _Search:
 
     The severity of each cause is its own. Later causes must be worth naming beside the first.
     """
-    search = _Search([], [], np.zeros(len(minute.bad)), False)
+    search = _Search([], [], np.zeros(len(minute.bad)))
     bad = float(minute.bad.sum())
     floor = max(1.0, settings.min_support_share * bad)
-    least_excess = 0.0
-    least_gain = 0.0
+    least_excess = least_gain = 0.0
     left = minute
     while len(search.found) < settings.max_causes and np.maximum(left.bad - left.expected, 0).sum() > least_excess:
         core = _core(left, settings, floor)
@@ -184,39 +187,63 @@ def _peel(minute: _Minute, settings: RatioSettings) -> _Search:
         where = ranked[0].cells[0]
         inside = select(left.codes, where)
         gain = float(evidence[inside].sum())
-        if gain < least_gain or (left.bad - left.expected)[inside].sum() < least_excess:
+        if gain <= least_gain or (left.bad - left.expected)[inside].sum() < least_excess:
             break
         if not search.found:
-            diffuse = _rest_follows(left, evidence, ranked[0].cells, settings)
-            search = _Search([], [c.cells[0] for c in ranked], evidence, diffuse)
+            search = _Search([], [c.cells[0] for c in ranked], evidence)
             least_excess = floor = settings.min_cause_share * bad
             least_gain = settings.min_gain_share * gain
         search.found.append(where)
-        if search.diffuse:
-            break
         left = left.without(inside)
     return search
 
 
-def _rest_follows(
-    minute: _Minute, evidence: FloatArray, cells: tuple[Combination, ...], settings: RatioSettings
-) -> bool:
-    """Whether the leaves outside the best cells rose with them: per expected bad event, they give nearly as much
-    evidence for the same severity."""
-    inside = np.logical_or.reduce([select(minute.codes, where) for where in cells])
-    gain, rest = float(evidence[inside].sum()), float(evidence[~inside].sum())
-    weight, rest_weight = float(minute.expected[inside].sum()), float(minute.expected[~inside].sum())
-    return rest > settings.min_core_excess and rest * weight > settings.diffuse_share * gain * rest_weight
+@dataclass(frozen=True, slots=True)
+class _Contrast:
+    """The answer against the rest of the traffic."""
+
+    growth: float
+    """Bad over expected events in the answer."""
+    growth_outside: float
+    """The same of the rest, at least 1; drawn to 1 where little is expected there."""
+    excess_share: float
+    """Excess of the answer, part of all bad events."""
+    excess_share_beyond: float
+    """The same when the rest's growth is expected in the answer, too."""
+
+    def is_shared(self, settings: RatioSettings) -> bool:
+        """Whether the rest got worse with the answer, so that naming it would mislead."""
+        follows = np.log(self.growth_outside) >= settings.diffuse_degree * np.log(self.growth)
+        return bool(follows or self.excess_share_beyond < settings.min_answer_share)
+
+
+def _contrast(minute: _Minute, found: list[Combination], settings: RatioSettings) -> _Contrast:
+    inside = np.logical_or.reduce([select(minute.codes, where) for where in found])
+    all_expected = float(minute.expected.sum())
+    outside = ~inside
+    if minute.expected[outside].sum() < settings.min_rest_share * all_expected:
+        outside = ~select(minute.codes, found[0])
+    weight = settings.min_bad
+    elsewhere = (minute.bad[outside].sum() + weight) / (minute.expected[outside].sum() + weight)
+    growth_outside = max(1.0, float(elsewhere))
+    bad, expected = float(minute.bad[inside].sum()), float(minute.expected[inside].sum())
+    all_bad = float(minute.bad.sum())
+    return _Contrast(
+        bad / expected, growth_outside, (bad - expected) / all_bad, (bad - growth_outside * expected) / all_bad
+    )
 
 
 def _core(minute: _Minute, settings: RatioSettings, floor: float) -> _Core | None:
     """The cell with the largest Poisson excess; of equals the one with fewer dimensions. None: all may be chance."""
-    weights = np.stack((minute.bad, minute.expected, minute.total))
+    expected = minute.expected
+    weights = np.stack((minute.bad, expected, expected**2 * minute.variance))
     best: _Core | None = None
     n_cells = 0
     for cuboid in walk(minute.codes, weights, range(minute.codes.shape[1]), settings.max_order, floor):
         n_cells += len(cuboid.codes)
-        excess = poisson_excess(cuboid.sums[0], cuboid.sums[1])
+        excess = count_excess(
+            cuboid.sums[0], cuboid.sums[1], cuboid.sums[2] + settings.cell_variance * cuboid.sums[1] ** 2
+        )
         cell = int(excess.argmax())
         nats = float(excess[cell])
         margin = 1e-9 * nats
@@ -225,8 +252,7 @@ def _core(minute: _Minute, settings: RatioSettings, floor: float) -> _Core | Non
             or nats > best.excess_nats + margin
             or (nats >= best.excess_nats - margin and len(cuboid.dims) < len(best.where))
         ):
-            bad, expected, total = (float(s) for s in cuboid.sums[:, cell])
-            best = _Core(cuboid.where(cell), bad, expected, total, nats)
+            best = _Core(cuboid.where(cell), float(cuboid.sums[0, cell]), float(cuboid.sums[1, cell]), nats)
     if best is None or best.excess_nats < settings.min_core_excess + np.log(n_cells):
         return None
     return best
@@ -241,10 +267,10 @@ def _evidence(minute: _Minute, core: _Core, settings: RatioSettings) -> FloatArr
     the mean over all degrees from `least_degree` to full.
     """
     growth = core.bad / core.expected
-    rise = (core.bad - core.expected) / core.total
+    rise = (core.bad - core.expected) / minute.total[select(minute.codes, core.where)].sum()
     rate, expected = minute.rate, minute.expected
     log_full = 0.5 * np.log(growth * (rate + rise) / rate)
-    shape = 1.0 / settings.leaf_variance
+    shape = 1.0 / minute.variance
     nats = np.zeros(len(rate))
     degrees = np.linspace(settings.least_degree, 1.0, DEGREES)
     for degree in degrees:
@@ -290,20 +316,35 @@ def _best_set(cuboid: Cuboid, largest: float, settings: RatioSettings) -> _Candi
 
 
 def _sharpest(tables: list[Cuboid], where: Combination, largest: float, settings: RatioSettings) -> Combination:
-    """`where` or the part of it that scores best: a set is chosen for its cells together, each may hold more than
-    its share."""
-    best, sharpest = -np.inf, where
+    """`where`, or the part of it that scores best, in as few dimensions as select the same leaves.
+
+    A set of cells is chosen for its cells together, so each may hold more than its share, or be named too long.
+    """
+    parts = _related(tables, where, wider=False)
+    _, gain, bad, best = max(
+        ((g - _cost(len(cell), largest, settings), g, b, cell) for cell, b, g in parts),
+        key=lambda part: (part[0], -len(part[3])),
+    )
+    same = [cell for cell, b, g in _related(tables, best, wider=True) if b == bad and abs(g - gain) <= 1e-9 * abs(gain)]
+    return min(same, key=lambda cell: (len(cell), cell))
+
+
+def _related(tables: list[Cuboid], where: Combination, wider: bool) -> list[tuple[Combination, float, float]]:
+    """(cell, bad, gain) of `where` and of the cells inside it, or of those around it."""
+    own = dict(where)
+    found = []
     for cuboid in tables:
-        if not set(cuboid.dims).issuperset(dim for dim, _ in where):
+        shared = set(cuboid.dims) & set(own)
+        if shared != (set(cuboid.dims) if wider else set(own)):
             continue
-        within = np.ones(len(cuboid.codes), dtype=np.bool_)
-        for dim, value in where:
-            within &= cuboid.codes[:, cuboid.dims.index(dim)] == value
-        for cell in np.flatnonzero(within):
-            score = float(cuboid.sums[1][cell]) - _cost(len(cuboid.dims), largest, settings)
-            if score > best:
-                best, sharpest = score, cuboid.where(int(cell))
-    return sharpest
+        matching = np.ones(len(cuboid.codes), dtype=np.bool_)
+        for position, dim in enumerate(cuboid.dims):
+            if dim in own:
+                matching &= cuboid.codes[:, position] == own[dim]
+        found += [
+            (cuboid.where(int(i)), float(cuboid.sums[0, i]), float(cuboid.sums[1, i])) for i in np.flatnonzero(matching)
+        ]
+    return found
 
 
 def _cause(

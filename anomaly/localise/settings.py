@@ -13,7 +13,7 @@ class RatioSettings:
     history_minutes: int = 10
     """Long enough for a rate per leaf, short enough to follow the hour of the day."""
 
-    leaf_weight: float = 2.0
+    leaf_weight: float = 3.0
     """Bad events of prior a leaf's own rate is shrunk with: a leaf must show a few before it speaks for itself."""
 
     value_weight: float = 20.0
@@ -22,8 +22,8 @@ class RatioSettings:
     prior_clip: float = 5.0
     """A leaf's prior stays within global rate / 5 .. x 5: a product of factors overshoots where they overlap."""
 
-    max_order: int = 3
-    """Dimensions per cause, at most 4. Two lose incidents on the tuning data, four add only noise."""
+    max_order: int = 4
+    """Dimensions per cause. Two lose incidents on the tuning data; three and four answer the same there."""
 
     min_support_share: float = 0.05
     """Cells with less than 5% of all bad events are not looked at: they cannot be what an operator sees. It bounds
@@ -40,13 +40,21 @@ class RatioSettings:
     """Excess of the answer over all bad events. Minutes without incident reach a tenth, because rates scatter more
     than chance."""
 
-    diffuse_share: float = 0.5
-    """Evidence per expected bad event outside the best combination, over that inside, above which all got worse. The
-    tuning incidents reach 0.2, generated diffuse ones are above 1."""
+    diffuse_degree: float = 0.5
+    """Growth outside the answer, as a power of the growth inside, from which on all got worse. Tuning incidents stay
+    below 0.4, generated diffuse ones lie above 0.8."""
+
+    min_rest_share: float = 0.05
+    """When less than this part of the expected bad events lies outside an answer of several causes, the first cause
+    alone is compared with the rest: what covers everything explains nothing."""
 
     leaf_variance: float = 0.008
     """Relative variance of the rates of leaves within one cell, a scatter of 9%. It bounds how loudly one large leaf
     speaks; without it F1 on the tuning data hangs on the exact severity. Flat from 0.004 to 0.015."""
+
+    cell_variance: float = 0.0025
+    """Relative variance from minute to minute of a whole cell's rate without any incident: 5%, boxes being
+    correlated."""
 
     least_degree: float = 0.5
     """Leaves that followed the core less than half of the way are not part of its cause."""
@@ -69,14 +77,14 @@ class RatioSettings:
     max_causes: int = 5
     """An answer longer than this is no explanation."""
 
-    min_cause_share: float = 0.07
+    min_cause_share: float = 0.1
     """Every further cause of an answer holds this part of all bad events as its excess ..."""
 
     min_gain_share: float = 0.12
     """... and brings this part of the first cause's gain. What is left of the tuning incidents after their labelled
     cause stays below one or the other."""
 
-    candidates: int = 10
+    candidates: int = 5
     """Causes reported after the answer."""
 
     equivalent_tolerance: float = 0.05
@@ -110,7 +118,7 @@ class CountSettings:
     max_causes: int = 20
     """An answer longer than this is no explanation."""
 
-    candidates: int = 10
+    candidates: int = 5
     """Causes reported after the answer."""
 
     equivalent_tolerance: float = 0.05

@@ -17,7 +17,7 @@ def slow_cells(codes, weights, max_order, floor):
             for row, values in enumerate(codes[:, dims]):
                 key = (dims, tuple(int(v) for v in values))
                 cells[key] = cells.get(key, 0) + weights[:, row]
-    return {k: v for k, v in cells.items() if v[0] >= floor}
+    return {k: v for k, v in cells.items() if v[0] >= floor and v[0] > 0}
 
 
 @st.composite
@@ -29,8 +29,17 @@ def cubes(draw):
 
 
 @given(cubes(), st.integers(1, 4), st.sampled_from([0.0, 1.0, 4.0, 1000.0]))
-def test_walk_finds_the_cells_of_a_slow_reference(cube, max_order, floor):
+@pytest.mark.parametrize("table_cells", [4, 30, 1 << 17])
+def test_walk_finds_the_cells_of_a_slow_reference(table_cells, cube, max_order, floor):
     codes, weights = cube
+    with pytest.MonkeyPatch.context() as patch:
+        # Small tables force several blocks, and cuboids that are sorted up instead.
+        patch.setattr("anomaly.localise.cells.MIN_TABLE_CELLS", table_cells)
+        patch.setattr("anomaly.localise.cells.MAX_TABLE_CELLS", table_cells)
+        check_walk(codes, weights, max_order, floor)
+
+
+def check_walk(codes, weights, max_order, floor):
     found = {}
     for cuboid in walk(codes, weights, range(codes.shape[1]), max_order, floor):
         for i, values in enumerate(cuboid.codes):

@@ -5,7 +5,7 @@ import pytest
 
 from anomaly.localise import RatioSettings, Verdict, localise_ratio
 from anomaly.localise.baseline import calm_minutes, expected_rate
-from anomaly.localise.ratio import poisson_excess
+from anomaly.localise.ratio import count_excess
 from tests.anomaly.localise.builders import full_cube, minutes, where
 
 
@@ -13,11 +13,16 @@ def answer(result):
     return [cause.where for cause in result.answer]
 
 
-def test_poisson_excess_by_hand():
+def test_excess_of_a_known_mean_is_that_of_poisson():
     # 20 ln(20/10) - (20 - 10) = 13.863 - 10
-    assert poisson_excess(np.array([20.0, 5.0, 10.0]), np.array([10.0, 10.0, 10.0])) == pytest.approx(
-        [3.862944, 0.0, 0.0]
-    )
+    known = count_excess(np.array([20.0, 5.0, 10.0]), np.full(3, 10.0), np.zeros(3))
+    assert known == pytest.approx([3.862944, 0.0, 0.0], abs=1e-6)
+
+
+def test_excess_of_a_doubtful_mean_is_less():
+    # Variance 10 of a mean of 10: shape 10, so 20 ln(20/10) - 30 ln(30/20) = 13.863 - 12.164
+    doubtful = count_excess(np.array([20.0]), np.array([10.0]), np.array([10.0]))
+    assert doubtful == pytest.approx([1.698990], abs=1e-6)
 
 
 def test_calm_minutes_leave_out_an_earlier_spike():
@@ -33,7 +38,9 @@ def test_expected_rate_by_hand():
     # Overall (30 + .5) / (1999 + 1) = .01525. Value 0 has 10 of 999, value 1 20 of 1000:
     # factors (10 + 10) / (.01525 * 999 + 10) = .792499 and 30 / (15.25 + 10) = 1.188119;
     # priors .0120856 and .0181188; rates (10 + 2) / (999 + 2 / .0120856) and (20 + 2) / (1000 + 2 / .0181188).
-    rate = expected_rate(np.array([[0], [1]]), np.array([10, 20]), np.array([999, 1000]), RatioSettings(value_weight=10))
+    rate = expected_rate(
+        np.array([[0], [1]]), np.array([10, 20]), np.array([999, 1000]), RatioSettings(value_weight=10, leaf_weight=2)
+    )
     assert rate == pytest.approx([0.01030506, 0.01981317], rel=1e-5)
 
 
@@ -95,6 +102,29 @@ def test_a_shift_of_traffic_to_a_worse_network_is_no_cause():
     result = localise_ratio(codes, bad, total, moment)
     assert result.verdict is Verdict.QUIET
     assert result.causes == ()
+
+
+def test_dimensions_that_say_the_same_do_not_count_twice():
+    # Two copies of one dimension: the fitted rates stay at what the two values had, 1% and 4%.
+    column = np.repeat([0, 1], 500)
+    bad, total = np.where(column == 0, 10, 40), np.full(1000, 1000)
+    rate = expected_rate(np.column_stack((column, column)), bad, total, RatioSettings())
+    assert rate[0] == pytest.approx(0.01, rel=0.01)
+    assert rate[-1] == pytest.approx(0.04, rel=0.01)
+
+
+def test_a_rise_of_everything_is_diffuse():
+    codes = full_cube(3, 4)
+    result = localise_ratio(codes, *minutes(codes, np.full(12, 60)))
+    assert result.verdict is Verdict.DIFFUSE
+    assert result.causes == ()
+
+
+def test_causes_of_different_dimensions_are_found_one_by_one():
+    codes = full_cube(5, 4, 4)
+    first, second = codes[:, 0] == 1, (codes[:, 1] == 2) & (codes[:, 2] == 3)
+    result = localise_ratio(codes, *minutes(codes, np.where(first | second, 150, 20)))
+    assert sorted(answer(result)) == [where((0, 1)), where((1, 2), (2, 3))]
 
 
 def test_a_quiet_minute_is_quiet():
