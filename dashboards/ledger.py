@@ -8,7 +8,8 @@ from html import escape
 from dashboards import format as fmt
 from dashboards.lens import Lens
 from dashboards.markup import Cell, table
-from dashboards.model import Account, Books, LostRange
+from dashboards.model import Books, LostRange
+from history.books import Account
 
 _LEFT = ("reported", "double_counted")
 _RIGHT = ("stored", "rejected", "declared_dropped", "pending", "lost")
@@ -24,6 +25,8 @@ def sentence(books: Books, lens: Lens) -> str:
     if requests.difference or slices.difference:
         n, cut = fmt.count(abs(requests.difference)), fmt.count(abs(slices.difference))
         return w("ledger.unbalanced", requests=n, slices=cut)
+    if books.disagreeing_minutes:
+        return w("ledger.disagreeing", n=books.disagreeing_minutes)
     if requests.double_counted or slices.double_counted:
         doubled = fmt.count(requests.double_counted)
         return w("ledger.doubled", doubled=doubled, slices=fmt.count(slices.double_counted), total=total)
@@ -52,8 +55,19 @@ def equation(books: Books, lens: Lens) -> str:
     return (
         f'<div class="d"><h2>{escape(title)}</h2><div class="d-equation">'
         f"<table><thead><tr><th></th>{heads}<th></th></tr></thead><tbody>{rows}</tbody></table></div>"
-        f'<p class="d-sub">{escape(w("ledger.note"))}</p></div>'
+        f'<p class="d-sub">{escape(w("ledger.note"))}</p>{_on_the_way(books, lens)}</div>'
     )
+
+
+def _on_the_way(books: Books, lens: Lens) -> str:
+    """What is stored but does not show everywhere yet."""
+    w = lens.words
+    parts = []
+    if books.dirty_minutes:
+        parts.append(w("ledger.dirty", n=books.dirty_minutes))
+    if books.unheaded_requests:
+        parts.append(w("ledger.unheaded", count=fmt.count(books.unheaded_requests)))
+    return f'<p class="d-sub">{"".join(f"<span>{escape(p)}</span>" for p in parts)}</p>' if parts else ""
 
 
 def _terms(account: Account, terms: Sequence[tuple[str, str]]) -> str:

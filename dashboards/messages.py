@@ -7,7 +7,6 @@ LANGUAGES = {"en": "English", "zh": "中文"}
 
 MESSAGES: dict[str, tuple[str, str]] = {
     # frame
-    "app.name": ("Dipper", "Dipper"),
     "app.demo": ("Demo: a simulated fleet", "演示：模拟节点"),
     "page.overview": ("Overview", "总览"),
     "page.customer": ("Customer", "客户"),
@@ -33,7 +32,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "pipeline.lag": ("Not yet stored", "等待入库"),
     "pipeline.rejected": ("Rejected, last hour", "近一小时拒收"),
     "pipeline.late": ("late", "滞后"),
-    "pipeline.ago": ("{span} ago", "{span}前"),
     "pipeline.none_waiting": ("nothing", "无"),
     "pipeline.at": ("as of {time}", "截至 {time}"),
     "no_data": ("no data", "无数据"),
@@ -114,7 +112,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "against.day": ("against the same time yesterday", "与昨天同一时间相比"),
     "against.range": ("against the start of this range", "与本时段开头相比"),
     "hover.counts": ("{failures} of {requests} failed", "{requests} 次中失败 {failures} 次"),
-    "hover.of": ("of", "/"),
     # key figures
     "figure.failing": ("Failing now", "当前失败率"),
     "figure.traffic": ("Traffic", "流量"),
@@ -151,11 +148,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{name} 的 {ratio} 请求失败；未设失败率目标。",
     ),
     "customer.no_traffic": ("{name} has no traffic now.", "{name} 目前没有流量。"),
-    "customer.unknown": (
-        "No customer is called {name}.",
-        "没有名为 {name} 的客户。",
-    ),
-    "customer.choose": ("Choose a customer in the sidebar.", "请在侧栏选择客户。"),
     "chart.failures.peak": (
         "Failures peaked at {ratio} at {time}, {times} times the objective",
         "失败率在 {time} 达到峰值 {ratio}，为目标的 {times} 倍",
@@ -196,7 +188,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "trace.coverage": ("measured", "已测"),
     "trace.unmeasured": ("less than 99% measured", "已测不足 99%"),
     "trace.empty": ("no data", "无数据"),
-    "trace.change": ("change", "变更"),
     "hover.coverage": ("{requests} measured, about {unmeasured} not", "测得 {requests}，约 {unmeasured} 未测"),
     "changes.title": ("What people changed in this range", "该时段内的变更"),
     "changes.none": ("No changes are recorded in this range.", "该时段没有变更记录。"),
@@ -232,6 +223,20 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "ledger.unbalanced": (
         "The books do not balance: {requests} requests and {slices} slices cannot be placed.",
         "账目不平：{requests} 个请求和 {slices} 个切片去向不明。",
+    ),
+    "ledger.disagreeing.one": (
+        "The books balance, but 1 minute's sums contradict the stored rows: a fault of ours.",
+        "账目平，但有 1 个分钟的汇总与已存数据矛盾：这是我们的故障。",
+    ),
+    "ledger.disagreeing": (
+        "The books balance, but {n} minutes' sums contradict the stored rows: a fault of ours.",
+        "账目平，但有 {n} 个分钟的汇总与已存数据矛盾：这是我们的故障。",
+    ),
+    "ledger.dirty.one": ("1 minute is being summed anew", "1 个分钟正在重新汇总"),
+    "ledger.dirty": ("{n} minutes are being summed anew", "{n} 个分钟正在重新汇总"),
+    "ledger.unheaded": (
+        "{count} requests are stored ahead of their report's header, and not in these sums yet",
+        "{count} 个请求先于其上报头入库，尚未计入",
     ),
     "ledger.doubled": (
         "{doubled} of {total} reported requests and {slices} slices are counted twice.",

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from history.books import Account
+
 STATUS_CLASSES = ("s2xx", "s3xx", "s4xx", "s5xx")
 
 
@@ -137,25 +139,6 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """One line of the ledger: reported + double_counted = stored + rejected + declared_dropped + pending + lost."""
-
-    reported: int = 0
-    double_counted: int = 0
-    stored: int = 0
-    rejected: int = 0
-    declared_dropped: int = 0
-    pending: int = 0
-    lost: int = 0
-
-    @property
-    def difference(self) -> int:
-        """Left side minus right side; 0 when the books balance."""
-        right = self.stored + self.rejected + self.declared_dropped + self.pending + self.lost
-        return self.reported + self.double_counted - right
-
-
-@dataclass(frozen=True, slots=True)
 class DeviceAccount:
     """A box's accounts over all its boots. `last_seen`: ms UTC of the newest report received."""
 
@@ -188,7 +171,9 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What the ledger page needs. `devices` holds at most a screenful, most troubled first, of `device_count`."""
+    """What the ledger page needs. `devices` holds at most a screenful, most troubled first, of `device_count`.
+    `dirty_minutes` are not rolled up in full yet, `disagreeing_minutes` contradict the stored rows: a fault of ours;
+    `unheaded_requests` are stored ahead of their report's header and not in the sums yet."""
 
     requests: Account
     slices: Account
@@ -197,3 +182,6 @@ class Books:
     lost_ranges: tuple[LostRange, ...]
     lost_range_count: int
     refusals: tuple[Refusal, ...]
+    dirty_minutes: int = 0
+    disagreeing_minutes: int = 0
+    unheaded_requests: int = 0

@@ -14,7 +14,6 @@ from dashboards.context import Context
 from dashboards.lens import STALE_AFTER_MS, Lens
 from dashboards.messages import Words
 from dashboards.model import (
-    Account,
     Books,
     CustomerSeries,
     DeviceAccount,
@@ -27,6 +26,7 @@ from dashboards.model import (
     Sums,
 )
 from dashboards.style import LIGHT
+from history.books import Account
 
 NOW = from_rfc3339("2026-03-12T12:03:20Z")
 _NAMES = ("Kestrel Video", "Lark Live", "Heron Downloads", "Plover Sport", "晨星视频", "Dunlin Games", "Wren Radio")
@@ -197,16 +197,36 @@ class SyntheticBackend:
         if self.empty:
             return Books(Account(), Account(), (), 0, (), 0, (Refusal("bad_histogram", 2, now - 90_000),))
         devices = [
-            DeviceAccount("box-0007", 2, Account(120_431, 0, 118_000, 0, 431, 0, 2_000), Account(), now - 15_000),
-            DeviceAccount("box-0113", 1, Account(90_112, 0, 88_012, 100, 0, 2_000, 0), Account(), now - 600_000),
+            DeviceAccount(
+                "box-0007",
+                2,
+                Account(reported=120_431, stored=118_000, declared_dropped=431, lost=2_000),
+                Account(),
+                now - 15_000,
+            ),
+            DeviceAccount(
+                "box-0113",
+                1,
+                Account(reported=90_112, stored=88_012, rejected=100, pending=2_000),
+                Account(),
+                now - 600_000,
+            ),
         ]
         devices += [
-            DeviceAccount(f"box-{200 + i:04d}", 1, Account(80_000 + i, 0, 80_000 + i), Account(), now - 5_000 - 10 * i)
+            DeviceAccount(
+                f"box-{200 + i:04d}",
+                1,
+                Account(reported=80_000 + i, stored=80_000 + i),
+                Account(),
+                now - 5_000 - 10 * i,
+            )
             for i in range(48)
         ]
         return Books(
-            requests=Account(12_345_678, 0, 12_341_147, 100, 431, 2_000, 2_000),
-            slices=Account(912_345, 0, 911_801, 12, 40, 92, 400),
+            requests=Account(
+                reported=12_345_678, stored=12_341_147, rejected=100, declared_dropped=431, pending=2_000, lost=2_000
+            ),
+            slices=Account(reported=912_345, stored=911_801, rejected=12, declared_dropped=40, pending=92, lost=400),
             devices=tuple(devices),
             device_count=300,
             lost_ranges=(LostRange("box-0007", "b3f1", 812, 851, 2_000), LostRange("box-0201", "77aa", 5, 5, None)),
