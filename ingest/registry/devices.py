@@ -38,6 +38,10 @@ _IN_FORCE = """
 SELECT device_isp, device_region, nat_type, cohort, capacity_mbps
 FROM attributes WHERE device = ?1 ORDER BY valid_from <= ?2 DESC, abs(valid_from - ?2) LIMIT 1
 """
+_OPEN_KEY = """
+SELECT key_id, secret FROM keys WHERE device = ?1 AND accepted_until IS NULL AND (?2 IS NULL OR secret = ?2)
+ORDER BY created_at DESC, rowid DESC LIMIT 1
+"""
 _WRITE_ATTRIBUTES = """
 INSERT OR REPLACE INTO attributes
   (device, valid_from, device_isp, device_region, nat_type, cohort, capacity_mbps, recorded_at)
@@ -114,17 +118,26 @@ def upsert(c: sqlite3.Connection, device: str, attributes: DeviceAttributes, now
     return "changed"
 
 
-def add_key(c: sqlite3.Connection, device: str, now: int, version: int) -> DeviceKey:
-    """A further key, accepted at once; earlier ones stay. Raises NotFound; ContractError `revoked`."""
+def add_key(c: sqlite3.Connection, device: str, now: int, version: int, secret: bytes | None = None) -> DeviceKey:
+    """A further key, accepted at once; earlier ones stay. `secret`: one that was made elsewhere. Raises NotFound;
+    ContractError `revoked`, `bad_field`."""
     if _require(c, device) is not None:
         raise ContractError("revoked", "device", "a device that is not revoked (issue a token, enrol again)", device)
-    key = DeviceKey(f"k-{secrets.token_hex(8)}", secrets.token_bytes(KEY_BYTES))
+    if secret is not None and len(secret) != KEY_BYTES:
+        raise ContractError("bad_field", "secret", f"{KEY_BYTES} bytes", f"{len(secret)} bytes")
+    key = DeviceKey(f"k-{secrets.token_hex(8)}", secret or secrets.token_bytes(KEY_BYTES))
     c.execute(
         "INSERT INTO keys (key_id, device, secret, created_at) VALUES (?, ?, ?, ?)",
         (key.key_id, device, key.secret, now),
     )
     _touch(c, device, version)
     return key
+
+
+def ensure_key(c: sqlite3.Connection, device: str, secret: bytes | None, now: int, version: int) -> DeviceKey:
+    """The newest open key (with this secret, where one is given), made if there is none. Raises as add_key."""
+    row = c.execute(_OPEN_KEY, (device, secret)).fetchone()
+    return DeviceKey(*row) if row else add_key(c, device, now, version, secret)
 
 
 def rotate(c: sqlite3.Connection, device: str, now: int, overlap_ms: int, version: int) -> DeviceKey:

@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar
@@ -155,19 +155,18 @@ class SqliteRegistry:
         with self._write() as (c, version):
             devices.insert(c, device, attributes, now, version)
 
-    def bulk_add_devices(self, fleet: Iterable[tuple[str, DeviceAttributes]], now: int) -> dict[str, DeviceKey]:
-        """Register a fleet in one transaction, all or nothing, and return one accepted key per device. Devices that
-        are already there keep their newest open key and get a row where their attributes differ."""
+    def bulk_add_devices(
+        self, fleet: Iterable[tuple[str, DeviceAttributes]], now: int, given: Mapping[str, bytes] | None = None
+    ) -> dict[str, DeviceKey]:
+        """Register a fleet in one transaction, all or nothing, and return one accepted key per device. `given`: secrets
+        by device that were made elsewhere (a factory, the simulator). Devices that are already there keep their newest
+        open key unless another is given, and get a row where their attributes differ. Raises ContractError."""
         result: dict[str, DeviceKey] = {}
         with self._write() as (c, version):
             for device, attributes in fleet:
                 devices.upsert(c, device, attributes, now, version)
-                row = c.execute(
-                    "SELECT key_id, secret FROM keys WHERE device = ? AND accepted_until IS NULL "
-                    "ORDER BY created_at DESC, rowid DESC LIMIT 1",
-                    (device,),
-                ).fetchone()
-                result[device] = DeviceKey(*row) if row else devices.add_key(c, device, now, version)
+                secret = None if given is None else given.get(device)
+                result[device] = devices.ensure_key(c, device, secret, now, version)
         return result
 
     def upsert_devices(self, rows: Iterable[tuple[str, DeviceAttributes]], now: int) -> list[Outcome]:

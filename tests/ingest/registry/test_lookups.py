@@ -185,6 +185,20 @@ def test_bulk_add_again_keeps_keys_and_notes_new_attributes(registry: SqliteRegi
     assert rows_of_b.attributes == (make_attributes(),)
 
 
+def test_bulk_add_takes_secrets_that_were_made_elsewhere(registry: SqliteRegistry) -> None:
+    fleet = [("a", make_attributes()), ("b", make_attributes())]
+    given = {"a": bytes(range(32))}
+    first = registry.bulk_add_devices(fleet, NOW, given)
+    assert [key.secret for key in registry.keys("a")] == [given["a"]]
+    assert registry.bulk_add_devices(fleet, NOW, given) == first
+    other = {"a": bytes(range(1, 33))}
+    assert registry.bulk_add_devices(fleet, NOW, other)["a"].secret == other["a"]
+    assert [key.secret for key in registry.keys("a")] == [other["a"], given["a"]]
+    assert list(registry.keys("b")) == [first["b"]]
+    with pytest.raises(ValueError, match="secret: expected 32 bytes, got '5 bytes'"):
+        registry.bulk_add_devices(fleet, NOW, {"a": b"short"})
+
+
 def test_bulk_add_is_all_or_nothing(registry: SqliteRegistry) -> None:
     before = registry.version()
     with pytest.raises(ValueError, match="capacity_mbps"):
