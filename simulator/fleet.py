@@ -36,11 +36,10 @@ class Habits:
     flaps_per_box_day: float = 1.0  # short losses of the way to the gateway
     flap_mean_intervals: float = 3.0
     spool_reports: int = 360  # an hour
-    backlog_per_interval: int = 6
-    settle_per_interval: int = 60
+    backlog_per_interval: int = 20  # reports beside the newest
 
     def __post_init__(self) -> None:
-        if self.spool_reports < 1 or self.backlog_per_interval < 1 or self.settle_per_interval < 1:
+        if self.spool_reports < 1 or self.backlog_per_interval < 1:
             raise SimulatorError("habits", "spool and backlog of at least 1 report", self)
 
 
@@ -86,7 +85,7 @@ class Fleet:
         flapping = self._flap_until > start
         self._silent = now.off | now.uplink | now.path | now.agent | flapping
         self._before = now
-        return self._send(rng, now_ms, spread_ms // grain_ms, grain_ms, self.habits.backlog_per_interval)
+        return self._send(rng, now_ms, spread_ms // grain_ms, grain_ms)
 
     def settle(self, now_ms: int) -> list[Attempt]:
         """Like `step` without new traffic: every silence is over, boxes send what they hold. Empty: all is sent."""
@@ -96,11 +95,11 @@ class Fleet:
             if box.log:
                 box.start_agent()
                 self._read_log(i, self._before)
-        attempts = self._send(rng, now_ms, 0, 1, self.habits.settle_per_interval)
+        attempts = self._send(rng, now_ms, 0, 1)
         if not attempts and any(box.held for box in self.boxes):
             for box in self.boxes:
                 box.retry_at_ms = 0
-            attempts = self._send(rng, now_ms, 0, 1, self.habits.settle_per_interval)
+            attempts = self._send(rng, now_ms, 0, 1)
         return attempts
 
     def answer(self, attempt: Attempt, status: int, headers: Mapping[str, str], now_ms: int) -> None:
@@ -209,7 +208,7 @@ class Fleet:
             self.truth.dropped(box.device.id, lost)
         return held
 
-    def _send(self, rng: np.random.Generator, now_ms: int, grains: int, grain_ms: int, backlog: int) -> list[Attempt]:
+    def _send(self, rng: np.random.Generator, now_ms: int, grains: int, grain_ms: int) -> list[Attempt]:
         n = len(self.boxes)
         at_ms = (now_ms + (rng.random(n) * grains).astype(np.int64) * grain_ms).tolist()
         lost = rng.random(n) < self.habits.answer_lost_ratio
@@ -219,7 +218,7 @@ class Fleet:
             if self._silent[i]:
                 continue
             box = self.boxes[i]
-            for held in box.due(at_ms[i], backlog):
+            for held in box.due(at_ms[i], self.habits.backlog_per_interval):
                 attempts.append(box.attempt(held, at_ms[i]))
                 if twice[i]:
                     attempts.append(box.attempt(held, at_ms[i]))

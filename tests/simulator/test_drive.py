@@ -89,8 +89,9 @@ def test_a_simulated_run_sends_everything_and_ends_with_every_minute_closed(subs
     assert app.most_at_once <= 10
     assert ticks == sorted(ticks)
     assert ticks[-1] - (START + 120_000) >= CLOSE_MS
+    # Received when sent: what is left is the box's clock, or less than half a step of it once it has learned.
     errors = {d.clock_error_ms for d in fleet.world.devices}
-    assert set(app.offsets) <= {-e for e in errors} | {0}
+    assert all(-offset in errors or abs(offset) <= 5_000 for offset in app.offsets)
 
 
 def test_what_the_application_raises_ends_the_run():
