@@ -61,6 +61,12 @@ def set_context(context: Context) -> None:
     _context = context
 
 
+def clear_context() -> None:
+    """Take the data away, for whoever set it and closes its store."""
+    global _context  # noqa: PLW0603
+    _context = None
+
+
 def current() -> Context:
     """The context that was set. Raises NotReady before that."""
     if _context is None:

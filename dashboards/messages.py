@@ -110,7 +110,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "column.silent": ("Silent", "静默"),
     "against.week": ("against the same time last week", "与上周同一时间相比"),
     "against.day": ("against the same time yesterday", "与昨天同一时间相比"),
-    "against.range": ("against the start of this range", "与本时段开头相比"),
+    "against.hour": ("against an hour ago", "与一小时前相比"),
     "hover.counts": ("{failures} of {requests} failed", "{requests} 次中失败 {failures} 次"),
     # key figures
     "figure.failing": ("Failing now", "当前失败率"),

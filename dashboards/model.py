@@ -84,7 +84,7 @@ class Group:
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """What the overview needs of history. `present` spans `present_ms` up to the newest complete minute;
-    `reference` is the same length of time earlier, at `reference_kind` (week, day or range)."""
+    `reference` is the same length of time earlier, at `reference_kind` (week, day or hour)."""
 
     start: int
     end: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -17,6 +17,7 @@ from dashboards.state import RANGES
 from dashboards.viewer import viewer_lens
 
 REFRESH_S = 5
+CONTROLS = {"range": "range", "customer": "customer", "service": "service", "language": "lang"}  # parameter of each
 CHOSE_CUSTOMER = "chose_customer"  # in the session: the customer control was just used
 
 
@@ -30,17 +31,11 @@ def draw(
         with st.container(key="pages", gap=None):
             for page in pages.values():
                 st.page_link(page, width="stretch", query_params=dict(carried))
-        st.selectbox(w("control.range"), list(RANGES), key="range", format_func=lambda r: w(f"range.{r}"))
-        st.selectbox(
-            w("control.customer"), list(names), key="customer", format_func=lambda c: names.get(c, c),
-            disabled=not names, on_change=_chose_customer,
-        )  # fmt: skip
+        _control("range", list(RANGES), lens, lambda r: w(f"range.{r}"))
+        _control("customer", list(names), lens, lambda c: names.get(c, c))
         if len(services) > 1:
-            st.selectbox(
-                w("control.service"), ["", *services], key="service",
-                format_func=lambda s: s or w("control.all_services"),
-            )  # fmt: skip
-        st.selectbox(w("control.language"), list(LANGUAGES), key="lang", format_func=lambda code: LANGUAGES[code])
+            _control("service", ["", *services], lens, lambda s: s or w("control.all_services"))
+        _control("language", list(LANGUAGES), lens, lambda code: LANGUAGES[code])
         with st.container(gap=None):
             st.html(f'<div class="d-label">{escape(w("control.theme"))}</div>')
             frontend.theme_switch(w, ["/", *(f"/{page.url_path}" for page in pages.values())])
@@ -48,8 +43,24 @@ def draw(
             _pipeline(w.language)
 
 
-def _chose_customer() -> None:
-    st.session_state[CHOSE_CUSTOMER] = True
+def _control(name: str, options: list[str], lens: Lens, label: Callable[[str], str]) -> None:
+    """A choice kept in the session under its parameter's name. The widget's own key is another: Streamlit forgets a
+    widget's value when a run ends early, and the choice must survive that."""
+    parameter = CONTROLS[name]
+    key = f"control-{parameter}"
+    if options:
+        st.session_state[key] = st.session_state[parameter]
+    title = lens.words(f"control.{name}")
+    st.selectbox(
+        title, options, key=key, format_func=label, disabled=not options, on_change=_take, args=(parameter,),
+        filter_mode="contains" if name == "customer" else None,
+    )  # fmt: skip
+
+
+def _take(parameter: str) -> None:
+    st.session_state[parameter] = st.session_state[f"control-{parameter}"]
+    if parameter == "customer":
+        st.session_state[CHOSE_CUSTOMER] = True
 
 
 @st.fragment(run_every=REFRESH_S)

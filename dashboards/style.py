@@ -44,7 +44,7 @@ LIGHT = Palette(
     accent_2="#7ea6de",
     accent_3="#c3d6f0",
     red="#c22a2a",
-    amber="#a86400",
+    amber="#9c5c00",
 )
 DARK = Palette(
     dark=True,

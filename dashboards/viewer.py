@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from contracts.protocols import StoreError
 from dashboards import style
 from dashboards.context import NotReady, current
 from dashboards.lens import Lens
@@ -47,11 +46,11 @@ def customers() -> dict[str, str]:
 
 
 def services(customer: str) -> list[str]:
-    """Services a customer has had traffic for; none when history does not answer (the page itself says so)."""
+    """Services a customer has had traffic for; none when they cannot be had: the page itself says why."""
     try:
         return list(current().backend.services(customer)) if customer else []
     except NotReady:
         return []
-    except StoreError as error:
-        _log.warning("history did not answer for a customer's services: %s", error)
+    except Exception as error:
+        _log.warning("a customer's services cannot be had: %s", error)
         return []

@@ -13,17 +13,19 @@ from contracts.entities import CHANGE_KINDS
 from dashboards.frontend import THEMES
 from dashboards.messages import LANGUAGES, MESSAGES, Words
 from dashboards.model import State
+from dashboards.sidebar import CONTROLS
 from dashboards.state import RANGES
 
 FOLDER = Path(dashboards.__file__).parent
 # Keys that code builds: prefix -> what may follow.
 BUILT = {
+    "control.": set(CONTROLS),
     "page.": {"overview", "customer", "ledger"},
     "range.": set(RANGES),
     "theme.": set(THEMES),
     "state.": {state.value for state in State},
     "kind.": set(CHANGE_KINDS),
-    "against.": {"week", "day", "range"},
+    "against.": {"week", "day", "hour"},
     "ledger.": {"requests", "slices"},
     "term.": {
         name + suffix

@@ -1,0 +1,246 @@
+"""The pages' data from history: thin calls of history.queries and history.ledger, shared among viewers for seconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeVar
+
+from contracts.columns import STATUS_NAMES
+from contracts.histogram import COMPUTE_SERVICE
+from contracts.protocols import Store
+from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
+from dashboards.lens import STALE_AFTER_MS
+from dashboards.model import (
+    Books,
+    CustomerSeries,
+    DeviceAccount,
+    Fleet,
+    Group,
+    LostRange,
+    Marker,
+    Refusal,
+    Steps,
+    Sums,
+)
+from history import queries
+from history.books import Account
+from history.ledger import BootBooks, Ledger, ledger
+from history.query_model import CustomerOverview, GroupBoxes, RejectedReason, Series
+
+PRESENT_MS = 5 * MINUTE_MS  # what the pages call now
+REFERENCES = (("week", 7 * DAY_MS), ("day", DAY_MS), ("hour", HOUR_MS))
+DEVICES_SHOWN = 60
+RANGES_KEPT = 200
+
+_T = TypeVar("_T")
+
+
+class HistoryBackend:
+    """context.Backend on a store. `share_s`: for how long viewers get one answer; `books_share_s` the same for the
+    ledger, which reads everything. `monotonic`: seconds, only paces."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        share_s: float = 4.0,
+        books_share_s: float = 15.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._share_s, self._books_share_s = share_s, books_share_s
+        self._answers = _Shared(monotonic)
+
+    def fleet(self, start: int, end: int, step_ms: int) -> Fleet:
+        """All customers over a range, their present and its reference, ISPs and regions."""
+        return self._answers.get(
+            ("fleet", start, end, step_ms), self._share_s, lambda: _fleet(self._store, start, end, step_ms)
+        )
+
+    def services(self, customer: str) -> tuple[str, ...]:
+        """Services a customer has had traffic for, by name."""
+        return self._answers.get(("services", customer), self._share_s, lambda: queries.services(self._store, customer))
+
+    def customer(self, customer: str, service: str | None, start: int, end: int, step_ms: int) -> CustomerSeries:
+        """One customer over a range; service None: all its services."""
+        if service is None and self.services(customer) == (COMPUTE_SERVICE,):
+            service = COMPUTE_SERVICE  # else its durations would be left out beside deliveries' latency
+        key = ("customer", customer, service, start, end, step_ms)
+        make = lambda: _customer(self._store, customer, service, start, end, step_ms)  # noqa: E731
+        return self._answers.get(key, self._share_s, make)
+
+    def books(self, now: int) -> Books:
+        """The ledger and what was refused."""
+        return self._answers.get(
+            ("books",),
+            self._books_share_s,
+            lambda: books_of(ledger(self._store, now), queries.rejected_by_reason(self._store, 0, now + MINUTE_MS)),
+        )
+
+
+def _fleet(store: Store, start: int, end: int, step_ms: int) -> Fleet:
+    newest = queries.freshness(store).closed_through
+    if newest is None or newest < start:
+        return Fleet(start, end, end, end, None, {}, {}, {}, None, (), ())
+    until = known_until(newest, end)
+    begin, finish = newest + MINUTE_MS - PRESENT_MS, newest + MINUTE_MS
+    present = {row.customer: sums_of(row) for row in queries.fleet_overview(store, begin, finish, PRESENT_MS)}
+    kind, reference = _reference(store, begin, finish)
+    rows = queries.fleet_overview(store, start, until, step_ms)
+    return Fleet(
+        start=start,
+        end=until,
+        present_start=begin,
+        present_end=finish,
+        newest=newest,
+        series={row.customer: spark_of(row, until) for row in rows},
+        present=present,
+        reference=reference,
+        reference_kind=kind,
+        isps=groups_of(queries.boxes_by(store, "device_isp", begin, finish)),
+        regions=groups_of(queries.boxes_by(store, "device_region", begin, finish)),
+    )
+
+
+def _reference(store: Store, begin: int, finish: int) -> tuple[str | None, dict[str, Sums]]:
+    """The same minutes last week, else yesterday, else an hour ago: the first of them with data."""
+    for kind, back_ms in REFERENCES:
+        rows = queries.fleet_overview(store, begin - back_ms, finish - back_ms, PRESENT_MS)
+        if any(row.total.requests for row in rows):
+            return kind, {row.customer: sums_of(row) for row in rows}
+    return None, {}
+
+
+def _customer(store: Store, customer: str, service: str | None, start: int, end: int, step_ms: int) -> CustomerSeries:
+    newest = queries.freshness(store).closed_through
+    if newest is None or newest < start:
+        return CustomerSeries(start, end, None, Steps(step_ms, end, (), (), (), ()), Sums(), end, end, ())
+    until = known_until(newest, end)
+    begin, finish = newest + MINUTE_MS - PRESENT_MS, newest + MINUTE_MS
+    now = queries.customer_series(store, customer, service, begin, finish, PRESENT_MS)
+    series = queries.customer_series(store, customer, service, start, until, step_ms)
+    present = Sums(now.requests[0], now.failures[0], now.unmeasured[0], now.latency_ms["p95"][0])
+    changes = queries.changes(store, start, until)
+    return CustomerSeries(
+        start=start,
+        end=until,
+        newest=newest,
+        steps=steps_of(series, until),
+        present=present,
+        present_start=begin,
+        present_end=finish,
+        markers=tuple(
+            Marker(c.id, c.kind, c.start, c.end, c.author, c.note, c.reference, _scope(c.scope))
+            for c in changes
+            if c.scope.get("customer", customer) == customer and c.start >= start
+        ),
+    )
+
+
+def known_until(newest: int, end: int) -> int:
+    """End of a range's data: the newest complete minute's end while data is fresh, so that a minute still on its way
+    is not drawn as missing; the range's own end when data has stopped, so that the silence shows."""
+    return min(end, newest + MINUTE_MS) if end - newest <= STALE_AFTER_MS else end
+
+
+def sums_of(row: CustomerOverview) -> Sums:
+    """A customer's sums; p95 of delivery or of compute, whichever has more requests: they never mix."""
+    latencies = [latency for latency in (row.delivery, row.compute) if latency is not None]
+    p95 = max(latencies, key=lambda latency: latency.count).p95_ms if latencies else None
+    return Sums(row.total.requests, row.total.failures, row.total.unmeasured, p95)
+
+
+def spark_of(row: CustomerOverview, until: int) -> Steps:
+    """A customer's small series."""
+    starts = tuple(row.spark_start + i * row.spark_step_ms for i in range(len(row.spark_requests)))
+    return Steps(row.spark_step_ms, until, starts, row.spark_requests, row.spark_failures, row.spark_unmeasured)
+
+
+def steps_of(series: Series, until: int) -> Steps:
+    """A customer's full series."""
+    return Steps(
+        series.step_ms,
+        until,
+        series.start,
+        series.requests,
+        series.failures,
+        series.unmeasured,
+        series.latency_ms,
+        {name: series.counts[name] for name in STATUS_NAMES},
+    )
+
+
+def groups_of(rows: list[GroupBoxes]) -> tuple[Group, ...]:
+    """Traffic and boxes by ISP or region."""
+    return tuple(Group(r.value, Sums(r.requests, r.failures), r.seen, r.silent) for r in rows)
+
+
+def books_of(found: Ledger, reasons: list[RejectedReason]) -> Books:
+    """The ledger page's data: boots summed per box, the most troubled boxes and gaps first."""
+    boots: dict[str, list[BootBooks]] = {}
+    for boot in found.boots:
+        boots.setdefault(boot.device, []).append(boot)
+    accounts = [
+        DeviceAccount(
+            device,
+            len(mine),
+            sum((b.requests for b in mine), Account()),
+            sum((b.slices for b in mine), Account()),
+            max(b.last_seen for b in mine),
+        )
+        for device, mine in boots.items()
+    ]
+    lost = [
+        LostRange(boot.device, boot.boot, part.first, part.last, part.requests)
+        for boot in found.boots
+        for part in boot.lost
+    ]
+    lost.sort(key=lambda r: (-(r.requests or 0), r.device, r.boot, r.first))
+    return Books(
+        requests=found.requests,
+        slices=found.slices,
+        devices=tuple(sorted(accounts, key=_trouble)[:DEVICES_SHOWN]),
+        device_count=len(accounts),
+        lost_ranges=tuple(lost[:RANGES_KEPT]),
+        lost_range_count=len(lost),
+        refusals=tuple(Refusal(r.reason, r.refusals, r.newest) for r in reasons),
+        dirty_minutes=found.dirty_minutes,
+        disagreeing_minutes=found.disagreeing_minutes,
+        unheaded_requests=found.unheaded[0],
+    )
+
+
+def _trouble(box: DeviceAccount) -> tuple[Any, ...]:
+    r, s = box.requests, box.slices
+    grave = -(abs(r.difference) + abs(s.difference)), -(r.lost + s.lost), -(r.double_counted + s.double_counted)
+    return (*grave, -r.pending, -r.declared_dropped, -r.rejected, box.device)
+
+
+def _scope(scope: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in sorted(scope.items()))
+
+
+class _Shared:
+    """Answers kept for seconds. Viewers who ask for the same thing at once wait for one answer."""
+
+    def __init__(self, monotonic: Callable[[], float], most: int = 64) -> None:
+        self._monotonic, self._most = monotonic, most
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Hashable, tuple[threading.Lock, list[tuple[float, Any]]]] = OrderedDict()
+
+    def get(self, key: Hashable, ttl_s: float, make: Callable[[], _T]) -> _T:
+        """The answer made less than ttl_s ago, or a new one. What `make` raises is raised to each caller."""
+        with self._lock:
+            lock, kept = self._entries.setdefault(key, (threading.Lock(), []))
+            self._entries.move_to_end(key)
+            while len(self._entries) > self._most:
+                self._entries.popitem(last=False)
+        with lock:
+            if not kept or self._monotonic() - kept[0][0] >= ttl_s:
+                answer = make()
+                kept[:] = [(self._monotonic(), answer)]
+            result: _T = kept[0][1]
+            return result
