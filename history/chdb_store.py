@@ -51,7 +51,8 @@ _SETTINGS = {
 class ChdbStore:
     """contracts.protocols.Store on chDB. `path`: a folder of its own. `memory_limit_bytes`: the engine's, all queries
     and merges together. `min_free_bytes`: inserts stop with StoreFull while the disk has less. `query_timeout_s`
-    bounds a query, `statement_timeout_s` a statement or insert. Migrations are applied on opening.
+    bounds a query, `statement_timeout_s` a statement or insert. `restore_from`: what `backup_to` wrote, to start from.
+    Migrations are applied on opening.
 
     Raises StoreLocked when another process holds the path, StoreError when the engine cannot open it."""
 
@@ -64,7 +65,7 @@ class ChdbStore:
         readers: int = 3,
         query_timeout_s: float = 20.0,
         statement_timeout_s: float = 600.0,
-        backups: str | Path | None = None,
+        restore_from: Path | None = None,
         free_bytes: Callable[[Path], int] | None = None,
     ) -> None:
         self.path = Path(path).absolute()
@@ -72,9 +73,8 @@ class ChdbStore:
         self.memory_limit_bytes = memory_limit_bytes
         self.min_free_bytes = min_free_bytes
         self._free_bytes = free_bytes or (lambda folder: shutil.disk_usage(folder).free)
-        self._backups = None if backups is None else Path(backups).absolute()
         self._lock = _lock(self.path)
-        self._columns: dict[str, list[str]] = {}
+        self._columns: dict[str, dict[str, str]] = {}
         self._sessions: list[Any] = []
         self._local = threading.local()
         self._closed = False
@@ -82,7 +82,10 @@ class ChdbStore:
         self._writer = ThreadPoolExecutor(1, "history-write")
         self._readers = ThreadPoolExecutor(readers, "history-read")
         try:
-            self._on(self._writer, "write", lambda s: s.query(f"CREATE DATABASE IF NOT EXISTS {DATABASE}"), use=False)
+            make = f"CREATE DATABASE IF NOT EXISTS {DATABASE}"
+            if restore_from is not None:
+                make = f"RESTORE DATABASE {DATABASE} FROM {_file(restore_from)}"
+            self._on(self._writer, "write", lambda s: s.query(make), use=False)
             migrate(self)
         except BaseException:
             self.close()
@@ -98,10 +101,7 @@ class ChdbStore:
         block = pa.table(rows)
         if block.num_rows == 0:
             return 0
-        columns = self._insertable(table)
-        unknown = [name for name in block.column_names if name not in columns]
-        if unknown:
-            raise StoreError(f"history: table {table}: expected columns among {columns}, got {unknown[0]!r}")
+        check_block(table, self._insertable(table), block.schema)
         self.check_space(block.nbytes)
         names = ", ".join(f"`{name}`" for name in block.column_names)
 
@@ -132,6 +132,11 @@ class ChdbStore:
                 f"history: {self.path}: expected at least {self.min_free_bytes} bytes free, got {free};"
                 " free space or run `dipper history expire`"
             )
+
+    def backup_to(self, folder: Path) -> None:
+        """Copy all tables, as of now, into a folder that does not exist yet."""
+        self.check_space(self.size_bytes())
+        self.execute(f"BACKUP DATABASE {DATABASE} TO {_file(folder)}")
 
     def size_bytes(self) -> int:
         """Bytes of the active parts on disk."""
@@ -169,6 +174,7 @@ class ChdbStore:
             except StoreError:
                 raise
             except Exception as error:
+                self._forget_session()
                 raise from_engine(error) from None
 
         try:
@@ -182,9 +188,7 @@ class ChdbStore:
         if session is None:
             from chdb.session import Session
 
-            options = [f"max_server_memory_usage={self.memory_limit_bytes}"]
-            if self._backups is not None:
-                options.append(f"backups.allowed_path={self._backups}")
+            options = [f"max_server_memory_usage={self.memory_limit_bytes}", "backups.allowed_path=/"]
             session = Session(f"{self.path / 'engine'}?{'&'.join(options)}")  # type: ignore[no-untyped-call]
             self._sessions.append(session)
             self._local.session = session
@@ -199,24 +203,58 @@ class ChdbStore:
             self._local.used = True
         return session
 
-    def _insertable(self, table: str) -> list[str]:
+    def _forget_session(self) -> None:
+        """What a failed query had written so far would be answered in front of the next one's result."""
+        session, self._local.session = getattr(self._local, "session", None), None
+        if session is not None:
+            self._sessions.remove(session)
+            with contextlib.suppress(Exception):
+                session.close()
+
+    def _insertable(self, table: str) -> dict[str, str]:
         if table not in self._columns:
             if not _NAME.match(table):
                 raise StoreError(f"history: table: expected a name of a-z and _, got {table!r}")
             rows = self.query(
-                "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
+                "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
                 " AND default_kind != 'MATERIALIZED' ORDER BY position",
                 {"table": table},
             )
             if not rows["name"]:
                 raise StoreError(f"history: table: expected one that exists, got {table!r}")
-            self._columns[table] = rows["name"]
+            self._columns[table] = dict(zip(rows["name"], rows["type"], strict=True))
         return self._columns[table]
+
+
+_KINDS: tuple[tuple[str, Callable[[pa.DataType], bool]], ...] = (
+    ("Array(", pa.types.is_list),
+    ("String", lambda t: pa.types.is_string(t) or pa.types.is_binary(t)),
+    ("Float", pa.types.is_floating),
+    ("Bool", pa.types.is_boolean),
+    ("Int", pa.types.is_integer),
+)
+
+
+def check_block(table: str, columns: Mapping[str, str], schema: pa.Schema) -> None:
+    """Whether rows can go into a table's columns (name -> engine type): the engine itself would read text as a number
+    and keep 0 for what is none. Raises StoreError that names the column."""
+    for field in schema:
+        if field.name not in columns:
+            raise StoreError(f"history: table {table}: expected columns among {list(columns)}, got {field.name!r}")
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        fits = next(check for name, check in _KINDS if name in columns[field.name])
+        if not fits(kind):
+            raise StoreError(f"history: {table}.{field.name}: expected {columns[field.name]}, got {kind}")
 
 
 def _table(result: Any) -> pa.Table:
     data = result.bytes()
     return pa.ipc.open_file(pa.py_buffer(data)).read_all()
+
+
+def _file(folder: Path) -> str:
+    quoted = str(folder.absolute()).replace("\\", "\\\\").replace("'", "\\'")
+    return f"File('{quoted}/')"
 
 
 def _lock(folder: Path) -> IO[str]:

@@ -37,7 +37,8 @@ class Positions:
 
 
 class Feed:
-    """One topic's cursor. `skipped`: records that the log let go before they were read."""
+    """One topic's cursor. `skipped`: records that the log let go before they were read. `newest_read_at`: gateway's
+    clock at the newest record read, ms UTC; 0 before the first."""
 
     def __init__(self, log: Log, topic: str, stored: Mapping[TopicPartition, int]) -> None:
         self.topic = topic
@@ -46,6 +47,7 @@ class Feed:
         wanted = [stored.get((topic, p), offset) for p, offset in enumerate(oldest)]
         self.skipped = sum(max(0, have - want) for have, want in zip(oldest, wanted, strict=True))
         self._next = [max(have, want) for have, want in zip(oldest, wanted, strict=True)]
+        self.newest_read_at = 0
         self._reader = log.reader({(topic, p): offset for p, offset in enumerate(self._next)})
 
     def positions(self) -> dict[TopicPartition, int]:
@@ -71,6 +73,7 @@ class Feed:
             else:
                 taken.append(record)
                 self._next[record.partition] = record.offset + 1
+                self.newest_read_at = max(self.newest_read_at, record.timestamp_ms)
         for partition in beyond:
             self._reader.seek(self.topic, partition, self._next[partition])
         return taken

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,15 +35,15 @@ Parts = list[tuple[StoredRecord, pa.RecordBatch]]
 
 
 @dataclass(frozen=True, slots=True)
-class SinkSettings:
-    """`flush_every_ms`: how long records are left to gather into large blocks. `block_rows`: rows of slices or headers
-    stored at a time (memory). `poll_records`: records per read. `blocks_per_step`: bound on a step that catches up."""
+class SinkSettings(RecomputeSettings):
+    """Besides those of recomputation: `flush_every_ms`: how long records are left to gather into large blocks.
+    `block_rows`: rows of slices or headers stored at a time (memory). `poll_records`: records per read.
+    `blocks_per_step`: bound on a step that catches up."""
 
     flush_every_ms: int = 2_000
     block_rows: int = 200_000
     poll_records: int = 500
     blocks_per_step: int = 8
-    recompute: RecomputeSettings = field(default_factory=RecomputeSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Sink:
         self.close()
         versions = Versions(self._store)
         self._dirty = DirtyMinutes(self._store, versions)
-        self._recompute = Recompute(self._store, self._dirty, versions, self._settings.recompute)
+        self._recompute = Recompute(self._store, self._dirty, versions, self._settings)
         self._known = KnownReports(self._store, list(self._dirty.minutes))
         self._positions = Positions(self._store, versions)
         names = (topics.SLICES.name, topics.REPORTS.name, *OTHER_TOPICS)
@@ -105,10 +105,13 @@ class Sink:
         return self._guarded(lambda: self._drain(now))
 
     def status(self, now: int) -> dict[str, Any]:
-        """Lag in records, freshness in s (end of the newest stored interval to now; None: nothing stored), insert
-        speed of the last block, dirty minutes, counts since the start."""
+        """Lag in records and in s (time since the newest record read, over topics with unread ones), freshness in s
+        (end of the newest stored interval to now; None: nothing stored), insert speed of the last block, dirty
+        minutes, counts since the start."""
         lag = {name: feed.lag_records() for name, feed in self._feeds.items()}
+        behind = [now - feed.newest_read_at for name, feed in self._feeds.items() if lag[name]]
         return {
+            "lag_s": max(behind, default=0) / 1_000,
             "lag_records": sum(lag.values()),
             "lag_by_topic": lag,
             "skipped_records": sum(feed.skipped for feed in self._feeds.values()),
