@@ -144,7 +144,7 @@ def nginx_line(line: bytes, defaults: Defaults) -> Event:
         failure=failure_of(status, str(d.get("method", "")), completed, promised, body_bytes),
         latency_ms=seconds * 1000,
         bytes=_count(d, "bytes_sent", -1),
-        cache_hit=d.get("upstream_cache_status") in SERVED_FROM_CACHE,
+        cache_hit=str(d.get("upstream_cache_status")) in SERVED_FROM_CACHE,
         throughput_kb_per_s=throughput,
         path=path if isinstance(path, str) else "",
     )

@@ -53,6 +53,7 @@ class Tail:
             for log_file in list(self.files):
                 self._check(log_file, now)
             self._look_for_rotation(now)
+            self._adopt_missed(now)
         except UNREADABLE as error:
             self.notices.append(f"{self.path}: {error}")
         return self.files
@@ -80,10 +81,11 @@ class Tail:
         unfinished = 0
         successor_has_lines = current.position.offset > 0 or current.size > 0
         for i, log_file in enumerate(self.files[:-1]):
-            crowded = len(self.files) - i > MAX_FILES
-            silent = now - log_file.grown_at >= LINGER_MS and successor_has_lines
+            silent_ms = now - log_file.grown_at
+            finished = silent_ms >= LINGER_MS and successor_has_lines
+            crowded = silent_ms > 2 * MTIME_SLACK_MS and len(self.files) - i > MAX_FILES
             try:
-                if not log_file.done and (silent or crowded) and log_file.peek() is None:
+                if not log_file.done and (finished or crowded) and log_file.peek() is None:
                     log_file.done = True
                     unfinished += log_file.leftover()
             except UNREADABLE as error:
@@ -129,8 +131,6 @@ class Tail:
                 self.files.append(found)
             elif position.current and position.head_length:
                 self.notices.append(f"{self.path}: the file read last is gone; what was unread in it is lost")
-        if positions and not any(f.path == self.path for f in self.files):
-            self._adopt_missed(positions, now)
 
     def _find(self, position: Position, now: int) -> LogFile | None:
         """The file of a saved position: by inode and content, else by content (a copy, or compressed since)."""
@@ -190,25 +190,28 @@ class Tail:
             current.grown_at = now
             # By now the path names another file, so this one is found under its new name.
             current.path = next((p for p in self._rotated() if p.stat().st_ino == current.position.inode), current.path)
-            self._adopt_missed([f.position for f in self.files], now)
         opened = LogFile.open(self.path, now)
         opened.refresh(now)
         self.files.append(opened)
 
-    def _adopt_missed(self, known: list[Position], now: int) -> None:
-        """Rotated files that came and went since the last look: written to since, and none of the known ones."""
-        inodes = {position.inode for position in known}
+    def _adopt_missed(self, now: int) -> None:
+        """Rotated files that came between two looks: written to since the last one, and none of the known."""
         since = self._looked_at - MTIME_SLACK_MS
+        known = [f.position for f in self.files]
+        inodes = {position.inode for position in known}
         missed = [p for p in self._rotated() if p.stat().st_mtime * 1000 > since > 0]
         for path in sorted(missed, key=lambda p: p.stat().st_mtime):
-            if path.stat().st_ino in inodes:
+            inode = path.stat().st_ino
+            found = _compare(path, now, Position(inode))[0] if inode not in inodes else None
+            if found is None:
                 continue
-            found, _ = _compare(path, now, Position(path.stat().st_ino))
-            if found is None or any(found.begins_like(position) for position in known):
+            if any(found.begins_like(position) for position in known):
+                found.close()
                 continue
             found.position.current = False
             found.refresh(now)
-            self.files.append(found)
+            before_current = len(self.files) - bool(self.files and self.files[-1].position.current)
+            self.files.insert(before_current, found)
 
     def _rotated(self) -> list[Path]:
         """Files beside the log that bear its name and a number or date; compressed ones only once the plain is gone."""
