@@ -5,8 +5,8 @@ import numpy as np
 from anomaly.localise.model import FloatArray, IntArray
 from anomaly.localise.settings import RatioSettings
 
-MAX_SWEEPS = 12
-CONVERGED = 0.01
+MAX_SWEEPS = 20
+CONVERGED = 0.001
 """Relative step of the factors below which the fit ends: far below the scatter of any rate."""
 
 

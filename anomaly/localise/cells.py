@@ -159,12 +159,10 @@ def _cells(columns: list[_Column], table: FloatArray, floor: float) -> Iterator[
 def _sorted_up(columns: list[_Column], weights: FloatArray, floor: float) -> Iterator[Cuboid]:
     """The cuboid of all columns, if it has cells, without a table: only combinations that occur are numbered."""
     inside = np.flatnonzero(np.logical_and.reduce([c.codes < len(c.values) for c in columns]))
-    number = columns[0].codes[inside]
-    first = np.arange(len(inside))
-    for column in columns[1:]:
-        _, first, number = np.unique(
-            number * column.size + column.codes[inside], return_index=True, return_inverse=True
-        )
+    number = first = np.zeros(len(inside), dtype=np.int64)
+    for column in columns:
+        key = number * column.size + column.codes[inside]
+        _, first, number = np.unique(key, return_index=True, return_inverse=True)
     support = np.bincount(number, weights[0, inside], len(first))
     kept = np.flatnonzero((support >= floor) & (support > 0))
     if len(kept):

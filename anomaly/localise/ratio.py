@@ -140,22 +140,21 @@ def _explain(minute: _Minute, settings: RatioSettings) -> Localisation:
     numbers = f"{bad:.0f} bad events, {expected:.0f} expected"
     if not search.found:
         return verdict(Verdict.QUIET, f"{numbers}: no combination has more of them than chance gives")
-    answer = _contrast(minute, search.found, settings)
-    if answer.excess_share < settings.min_answer_share:
-        return verdict(Verdict.QUIET, f"{numbers}: what stands out most holds {answer.excess_share:.0%} as excess")
-    if answer.is_shared(settings):
-        if bad - expected < settings.min_answer_share * bad:
-            return verdict(Verdict.QUIET, f"{numbers}: no combination differs much from the rest")
-        grown = f"{answer.growth:.1f} times in the worst combinations, {answer.growth_outside:.1f} times elsewhere"
-        return verdict(Verdict.DIFFUSE, f"{numbers}: they grew {grown}")
-    others = [where for where in search.ranked if where not in search.found][: settings.candidates]
-    causes = tuple(
-        _cause(minute, search.evidence, where, i < len(search.found), settings)
-        for i, where in enumerate((*search.found, *others))
-    )
-    count = len(search.found)
-    names = "1 combination explains" if count == 1 else f"{count} combinations explain"
-    explained = min(1.0, sum(c.share for c in causes if c.answer))
+    contrast = _contrast(minute, search.found, settings)
+    if contrast.excess_share < settings.min_answer_share:
+        return verdict(Verdict.QUIET, f"{numbers}: what stands out most holds {contrast.excess_share:.0%} as excess")
+    shared = contrast.is_shared(settings)
+    if shared and bad - expected < settings.min_answer_share * bad:
+        return verdict(Verdict.QUIET, f"{numbers}: no combination differs much from the rest")
+    answer = [] if shared else [_cause(minute, search.evidence, where, True, settings) for where in search.found]
+    answer.sort(key=lambda cause: (-cause.share, cause.where))
+    others = [where for where in search.ranked if shared or where not in search.found][: settings.candidates]
+    causes = (*answer, *(_cause(minute, search.evidence, where, False, settings) for where in others))
+    if shared:
+        grown = f"{contrast.growth:.1f} times in the worst combinations, {contrast.growth_outside:.1f} times elsewhere"
+        return verdict(Verdict.DIFFUSE, f"{numbers}: they grew {grown}", causes)
+    names = "1 combination explains" if len(answer) == 1 else f"{len(answer)} combinations explain"
+    explained = min(1.0, sum(cause.share for cause in answer))
     return verdict(Verdict.LOCALISED, f"{numbers}: {names} {explained:.0%} of the excess", causes)
 
 
@@ -205,7 +204,7 @@ class _Contrast:
     growth: float
     """Bad over expected events in the answer."""
     growth_outside: float
-    """The same of the rest, at least 1; drawn to 1 where little is expected there."""
+    """The same of the rest, at least 1; drawn to 1 where the rest is a small part."""
     excess_share: float
     """Excess of the answer, part of all bad events."""
     excess_share_beyond: float
@@ -222,8 +221,9 @@ def _contrast(minute: _Minute, found: list[Combination], settings: RatioSettings
     all_expected = float(minute.expected.sum())
     outside = ~inside
     if minute.expected[outside].sum() < settings.min_rest_share * all_expected:
-        outside = ~select(minute.codes, found[0])
-    weight = settings.min_bad
+        excess = minute.bad - minute.expected
+        outside = ~max((select(minute.codes, where) for where in found), key=lambda mask: float(excess[mask].sum()))
+    weight = settings.rest_weight * all_expected
     elsewhere = (minute.bad[outside].sum() + weight) / (minute.expected[outside].sum() + weight)
     growth_outside = max(1.0, float(elsewhere))
     bad, expected = float(minute.bad[inside].sum()), float(minute.expected[inside].sum())

@@ -44,8 +44,12 @@ class RatioSettings:
     """Growth outside the answer, as a power of the growth inside, from which on all got worse. Tuning incidents stay
     below 0.4, generated diffuse ones lie above 0.8."""
 
+    rest_weight: float = 0.05
+    """Part of all expected bad events with which the growth of the rest is drawn to 1: a small rest is often touched
+    by the same trouble and does not make it general."""
+
     min_rest_share: float = 0.05
-    """When less than this part of the expected bad events lies outside an answer of several causes, the first cause
+    """When less than this part of the expected bad events lies outside an answer of several causes, the largest
     alone is compared with the rest: what covers everything explains nothing."""
 
     leaf_variance: float = 0.008

@@ -117,7 +117,7 @@ def test_a_rise_of_everything_is_diffuse():
     codes = full_cube(3, 4)
     result = localise_ratio(codes, *minutes(codes, np.full(12, 60)))
     assert result.verdict is Verdict.DIFFUSE
-    assert result.causes == ()
+    assert result.answer == ()
 
 
 def test_causes_of_different_dimensions_are_found_one_by_one():
