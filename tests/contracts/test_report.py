@@ -252,6 +252,13 @@ def test_every_documented_reason_is_covered_and_no_other_occurs() -> None:
     assert {name.strip(" .\n") for name in documented.split(",")} == REASONS
 
 
+def test_limits_of_version_1_stay_what_boxes_in_the_field_were_built_for() -> None:
+    assert (limits.VERSION, limits.SUPPORTED_VERSIONS[0]) == (1, 1)
+    assert (limits.MAX_BODY_BYTES, limits.MAX_DECODED_BYTES, limits.MAX_COUNT) == (262_144, 2_097_152, 2**53 - 1)
+    assert (limits.MAX_SLICES, limits.MAX_EXEMPLARS, limits.MAX_TEXT) == (2_000, 64, 64)
+    assert (limits.MAX_EARLIER_BOOTS, limits.MAX_DROP_CAUSES) == (8, 16)
+
+
 def test_limits_themselves_are_accepted() -> None:
     document = make_document(seq=limits.MAX_COUNT, model="x" * 64)
     document["slices"]["bytes"][0] = limits.MAX_COUNT
