@@ -16,7 +16,7 @@ from simulator.world import build_world
 from tests.simulator.builders import CALM, START, Gateway, make_fleet, only, play, spec
 
 
-def run(kind: str, *, minutes: float = 6, devices: int = 80, **more):
+def run(kind: str, *, minutes: float = 6, devices: int = 60, **more):
     """A fault of four minutes from the second one on; returns fleet, gateway and the truth's fault."""
     fleet = make_fleet([spec(kind, 2, 4, **more)], devices=devices, habits=CALM)
     gateway = Gateway(fleet)
@@ -54,7 +54,7 @@ def test_origin_failure_hits_its_customer_alone():
 
 def test_isp_slow_hits_one_isp_in_one_region():
     scope = {"client_isp": "China-Telecom", "client_region": "Guangdong"}
-    _, gateway, fault = run("isp_slow", scope=scope, severity=1.0, devices=200)
+    _, gateway, fault = run("isp_slow", scope=scope, severity=1.0, devices=120)
 
     def inside(report, d):
         return all(d[k] == v for k, v in scope.items())
@@ -94,9 +94,9 @@ def test_a_firmware_rolls_out_box_by_box_canaries_first():
 
 
 def test_bad_rule_sends_its_traffic_to_far_boxes_under_a_new_version():
-    fleet = make_fleet([], devices=150)
+    fleet = make_fleet([], devices=100)
     before = next(r.sched_rule for r in fleet.world.rules if r.id == "pearl-live-live")
-    fleet, gateway, fault = run("bad_rule", scope={"sched_rule": before}, devices=150)
+    fleet, gateway, fault = run("bad_rule", scope={"sched_rule": before}, devices=100)
     after = fault["scope"]["sched_rule"]
     assert after.split("@")[0] == before.split("@")[0]
     assert int(after.split("@")[1]) == int(before.split("@")[1]) + 1
