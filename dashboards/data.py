@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeVar
 
-from contracts.columns import STATUS_NAMES
+from contracts.columns import FAILURE_NAMES, STATUS_NAMES
 from contracts.histogram import COMPUTE_SERVICE
 from contracts.protocols import Store
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
@@ -30,6 +30,7 @@ from history.books import Account
 from history.ledger import BootBooks, Ledger, ledger
 from history.query_model import CustomerOverview, GroupBoxes, RejectedReason, Series
 
+REFERENCE_SHARE_S = 60.0  # the past changes little
 PRESENT_MS = 5 * MINUTE_MS  # what the pages call now
 REFERENCES = (("week", 7 * DAY_MS), ("day", DAY_MS), ("hour", HOUR_MS))
 DEVICES_SHOWN = 60
@@ -57,7 +58,33 @@ class HistoryBackend:
     def fleet(self, start: int, end: int, step_ms: int) -> Fleet:
         """All customers over a range, their present and its reference, ISPs and regions."""
         return self._answers.get(
-            ("fleet", start, end, step_ms), self._share_s, lambda: _fleet(self._store, start, end, step_ms)
+            ("fleet", start, end, step_ms), self._share_s, lambda: self._fleet(start, end, step_ms)
+        )
+
+    def _fleet(self, start: int, end: int, step_ms: int) -> Fleet:
+        store = self._store
+        newest = queries.freshness(store).closed_through
+        if newest is None or newest < start:
+            return Fleet(start, end, end, end, None, {}, {}, {}, None, (), ())
+        until = known_until(newest, end)
+        begin, finish = newest + MINUTE_MS - PRESENT_MS, newest + MINUTE_MS
+        present = queries.fleet_overview(store, begin, finish, PRESENT_MS)
+        kind, reference = self._answers.get(
+            ("reference", begin), REFERENCE_SHARE_S, lambda: _reference(store, begin, finish)
+        )
+        series = queries.fleet_overview(store, start, until, step_ms)
+        return Fleet(
+            start=start,
+            end=until,
+            present_start=begin,
+            present_end=finish,
+            newest=newest,
+            series={row.customer: spark_of(row, until) for row in series},
+            present={row.customer: sums_of(row) for row in present},
+            reference=reference,
+            reference_kind=kind,
+            isps=groups_of(queries.boxes_by(store, "device_isp", begin, finish)),
+            regions=groups_of(queries.boxes_by(store, "device_region", begin, finish)),
         )
 
     def services(self, customer: str) -> tuple[str, ...]:
@@ -81,36 +108,12 @@ class HistoryBackend:
         )
 
 
-def _fleet(store: Store, start: int, end: int, step_ms: int) -> Fleet:
-    newest = queries.freshness(store).closed_through
-    if newest is None or newest < start:
-        return Fleet(start, end, end, end, None, {}, {}, {}, None, (), ())
-    until = known_until(newest, end)
-    begin, finish = newest + MINUTE_MS - PRESENT_MS, newest + MINUTE_MS
-    present = {row.customer: sums_of(row) for row in queries.fleet_overview(store, begin, finish, PRESENT_MS)}
-    kind, reference = _reference(store, begin, finish)
-    rows = queries.fleet_overview(store, start, until, step_ms)
-    return Fleet(
-        start=start,
-        end=until,
-        present_start=begin,
-        present_end=finish,
-        newest=newest,
-        series={row.customer: spark_of(row, until) for row in rows},
-        present=present,
-        reference=reference,
-        reference_kind=kind,
-        isps=groups_of(queries.boxes_by(store, "device_isp", begin, finish)),
-        regions=groups_of(queries.boxes_by(store, "device_region", begin, finish)),
-    )
-
-
 def _reference(store: Store, begin: int, finish: int) -> tuple[str | None, dict[str, Sums]]:
     """The same minutes last week, else yesterday, else an hour ago: the first of them with data."""
     for kind, back_ms in REFERENCES:
-        rows = queries.fleet_overview(store, begin - back_ms, finish - back_ms, PRESENT_MS)
-        if any(row.total.requests for row in rows):
-            return kind, {row.customer: sums_of(row) for row in rows}
+        totals = queries.customer_totals(store, begin - back_ms, finish - back_ms)
+        if any(counts["requests"] for counts in totals.values()):
+            return kind, {name: Sums(c["requests"], sum(c[f] for f in FAILURE_NAMES)) for name, c in totals.items()}
     return None, {}
 
 
