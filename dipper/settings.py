@@ -26,6 +26,7 @@ ENVIRONMENT: dict[str, str] = {
     "DIPPER_POLICY": "TOML file with policy numbers that differ from the defaults",
 }
 DEFAULT_PORT = 8410
+GIVEN = ("data", "host", "port", "public", "tls_cert", "tls_key", "policy")  # what the command line may override
 POLICY = Path(__file__).with_name("policy.toml")
 
 

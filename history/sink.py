@@ -121,6 +121,10 @@ class Sink:
             **self._totals,
         }
 
+    def positions(self) -> dict[TopicPartition, int]:
+        """Next offset of every input, as saved with what is stored: what retention must not touch."""
+        return dict(self._positions.stored)
+
     def close(self) -> None:
         """Release the cursors; nothing is lost, whatever was read and not stored is read again."""
         for feed in self._feeds.values():

@@ -1,0 +1,71 @@
+"""The command `dipper`: one parser, subcommands in modules of their own, errors as sentences."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from contracts.errors import ContractError
+from contracts.protocols import LogError, StoreError
+from dipper.control import ControlError
+from dipper.paths import DataDirBusy
+from dipper.settings import ENVIRONMENT, SettingsError
+
+# Modules with `add_parser(subparsers)`, in the order `--help` shows them. Imported for their parsers, so they defer
+# whatever is slow to import.
+COMMANDS = (
+    "dipper.demo_cli",
+    "dipper.up_cli",
+    "dipper.doctor",
+    "dipper.ledger_cli",
+    "dipper.quality_cli",
+    "dipper.registry_cli",
+    "dipper.rejected_cli",
+    "dipper.history_cli",
+    "dipper.localise_cli",
+)
+EXPECTED_ERRORS = (ContractError, ControlError, DataDirBusy, LogError, SettingsError, StoreError)
+
+
+class Command(Protocol):
+    """A module that registers subcommands."""
+
+    def add_parser(self, subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None: ...
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; parsed arguments carry `run(arguments) -> exit code`."""
+    lines = "\n".join(f"  {name:<17} {meaning}" for name, meaning in ENVIRONMENT.items())
+    parser = argparse.ArgumentParser(
+        prog="dipper",
+        description="Quality analytics for edge delivery networks: from a box's access log to a customer's minute.",
+        epilog=f"environment:\n{lines}\n\nStart with `dipper demo`; for real boxes `dipper up`.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        cast("Command", importlib.import_module(name)).add_parser(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; exit code 0 done, 1 not done, 2 wrong input."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    parsed = build_parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except (SettingsError, ContractError) as error:
+        print(f"dipper: {error}", file=sys.stderr)
+        return 2
+    except EXPECTED_ERRORS as error:
+        print(f"dipper: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        return 130

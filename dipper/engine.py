@@ -1,0 +1,88 @@
+"""The parts put together in one process: registry, log, gateway, operators, history. Embedded mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.times import HOUR_MS
+from dipper.paths import Paths
+from dipper.settings import settings_of
+from history.chdb_store import ChdbStore
+from history.maintenance import Retention, expire
+from history.sink import Sink, SinkSettings
+from ingest.gateway import Gateway, GatewaySettings
+from ingest.log.embedded import EmbeddedLog
+from ingest.registry import SqliteRegistry
+from streams.local import LocalRunner
+from streams.settings import QualitySettings, StreamSettings
+
+Policy = Mapping[str, Mapping[str, Any]]
+RETENTION_HOURS = "retention_hours"
+
+
+@dataclass
+class Engine:
+    """Everything that works on one data directory. Whoever opens it owns the directory's lock."""
+
+    paths: Paths
+    policy: Policy
+    clock: Callable[[], int]
+    registry: SqliteRegistry
+    log: EmbeddedLog
+    store: ChdbStore
+    gateway: Gateway
+    streams: LocalRunner
+    sink: Sink
+
+    def drain(self, now: int) -> None:
+        """Work off what the log holds: operators first, then history."""
+        while self.streams.step(0.0):
+            pass
+        self.sink.drain(now)
+
+    def expire(self, now: int) -> dict[str, int]:
+        """Let go of what is older than the retention; returns how many pieces, by table. The log keeps what history
+        and operators have not read yet, however old."""
+        dropped = expire(self.store, now, settings_of(Retention, self.policy["retention"]))
+        keep = {**self.streams.positions(), **self.sink.positions()}
+        for place, offset in self.streams.positions().items():
+            keep[place] = min(keep[place], offset)
+        hours = int(self.policy["log"][RETENTION_HOURS])
+        dropped["log_segments"] = self.log.expire(now - hours * HOUR_MS, keep)
+        return dropped
+
+    def close(self) -> None:
+        """Close what was opened, readers first; the gateway must have been stopped."""
+        self.streams.close()
+        self.sink.close()
+        self.log.close()
+        self.store.close()
+        self.registry.close()
+
+
+def open_engine(
+    paths: Paths, policy: Policy, clock: Callable[[], int], *, manual: bool = False, live: bool = True
+) -> Engine:
+    """Open or create a deployment in a data directory. `manual`: the gateway flushes and beats only when told to;
+    `live` False: the minute under way is not recomputed for pages. Raises LogError or StoreError with a sentence."""
+    registry = SqliteRegistry(paths.registry, clock=clock)
+    opened: list[Any] = [registry]
+    try:
+        log = EmbeddedLog(paths.log, **{k: v for k, v in policy["log"].items() if k != RETENTION_HOURS})
+        opened.append(log)
+        store = ChdbStore(paths.history, **policy["history"])
+        opened.append(store)
+        gateway = Gateway(log, registry, settings_of(GatewaySettings, {**policy["gateway"], "manual": manual}), clock)
+        streams = LocalRunner(log, StreamSettings(settings_of(QualitySettings, policy["quality"])))
+        opened.append(streams)
+        sink = Sink(log, store, settings_of(SinkSettings, {**policy["sink"], **({} if live else _HEADLESS)}))
+    except BaseException:
+        for part in reversed(opened):
+            part.close()
+        raise
+    return Engine(paths, policy, clock, registry, log, store, gateway, streams, sink)
+
+
+_HEADLESS: dict[str, Any] = {"live_refresh_ms": None}

@@ -1,0 +1,58 @@
+"""`dipper history backup|restore|expire`: care for what is stored."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dipper import settings
+from dipper.command import add_data_arguments, ask, print_json
+from dipper.paths import OwnerLock, Paths
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register `history`."""
+    parser = subparsers.add_parser(
+        "history", help="back up, restore, let go of old history", description="Care for what is stored."
+    )
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    backup = verbs.add_parser("backup", help="copy history, as of one moment, into a new folder")
+    backup.add_argument("destination", type=Path, metavar="FOLDER")
+    backup.set_defaults(run=run_backup)
+    restore = verbs.add_parser("restore", help="make history from a backup; Dipper must be stopped, history empty")
+    restore.add_argument("source", type=Path, metavar="FOLDER")
+    restore.set_defaults(run=run_restore)
+    expire = verbs.add_parser("expire", help="let go of what is older than the retention; runs by itself as well")
+    expire.set_defaults(run=run_expire)
+    for verb in (backup, restore, expire):
+        add_data_arguments(verb)
+
+
+def run_backup(arguments: argparse.Namespace) -> int:
+    """Back up."""
+    result = ask(arguments, "history.backup", {"destination": str(arguments.destination.absolute())})
+    print_json(result) if arguments.json else print(f"history is saved in {result['backup']}")
+    return 0
+
+
+def run_restore(arguments: argparse.Namespace) -> int:
+    """Restore; the ledger of the result must equal the backup's."""
+    from history.maintenance import restore
+
+    process = settings.from_environment(settings.environment(), data=arguments.data, policy=arguments.policy)
+    paths = Paths(process.data)
+    with OwnerLock(paths):
+        restore(arguments.source, paths.history, **settings.load_policy(process.policy)["history"]).close()
+    result = {"restored": str(paths.history)}
+    print_json(result) if arguments.json else print(f"history is restored in {paths.history}; its ledger agrees")
+    return 0
+
+
+def run_expire(arguments: argparse.Namespace) -> int:
+    """Expire."""
+    dropped = ask(arguments, "history.expire")
+    if arguments.json:
+        print_json(dropped)
+    else:
+        print(", ".join(f"{table}: {n}" for table, n in dropped.items() if n) or "nothing is older than the retention")
+    return 0
