@@ -25,7 +25,7 @@ test: setup ## install, then run the tests (under 12 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not verify"
 
 verify: setup ## long end-to-end runs with real processes (under 40 minutes)
-	@tools/debian.sh chromium:chromium nginx:nginx-light $(FONT)
+	@tools/debian.sh chromium:chromium nginx:nginx-light wrk:wrk $(FONT)
 	$(BIN)/python -m pytest -m verify --timeout 1500
 
 lint: setup ## format check, lint, types
