@@ -13,6 +13,7 @@ from contracts.columns import Column
 from contracts.errors import ContractError
 
 KIND_HEADER = "kind"  # record header of telemetry.vitals: which table the message holds
+HEARTBEAT = "heartbeat"  # value of that header in any topic: no content, the record only tells the time
 
 
 def schema(columns: tuple[Column, ...], pa: Any) -> Any:

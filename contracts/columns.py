@@ -200,10 +200,16 @@ QUALITY_CUBE = (
 DEVICE_EVIDENCE = (
     Column("minute", "int64", "ms UTC", "start of the minute"),
     Column("device", "string", "", "device id"),
+    Column("revision", "int64", "", "1 at first emission, then counting up; the highest counts"),
     *_BOX,
     Column("requests", "int64", "requests", "served in the minute"),
     Column("failures", "int64", "requests", "of those, failed"),
-    Column("expected_failures", "float64", "requests", "expected from customer x client_isp x client_region"),
+    Column(
+        "expected_failures",
+        "float64",
+        "requests",
+        "by the other boxes of its strata; NaN: no others",
+    ),
 )
 
 TABLES: dict[str, tuple[Column, ...]] = {

@@ -1,7 +1,8 @@
 """Rows of the log as numpy columns: text columns as codes, histograms as flat entries. Checked on the way in.
 
-An operator must not be poisoned by one message: whatever would break the arithmetic later (nulls, negative counts,
-cells off the scale, lists that do not match) is refused here with a ContractError before any state changes.
+An operator must not be poisoned by one message: whatever would break the arithmetic later (negative counts, cells off
+the scale, lists that do not match) is refused by `check_slices` and `check_reports`, before any state changes.
+`contracts.arrow.from_bytes` has refused nulls and other schemas already.
 """
 
 from __future__ import annotations
@@ -47,6 +48,17 @@ class SliceRows:
     def __len__(self) -> int:
         return len(self.start)
 
+    def take(self, rows: Ints) -> SliceRows:
+        """The given rows, in that order."""
+        return SliceRows(
+            {name: Coded(column.codes[rows], column.values) for name, column in self.text.items()},
+            self.seq[rows],
+            self.row[rows],
+            self.start[rows],
+            [column[rows] for column in self.counts],
+            [h.take(rows) for h in self.histograms],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ReportRows:
@@ -60,26 +72,46 @@ class ReportRows:
     end: Ints
     dropped: Ints
 
+    def take(self, rows: Ints) -> ReportRows:
+        """The given rows, in that order."""
+        device, boot = (Coded(column.codes[rows], column.values) for column in (self.device, self.boot))
+        return ReportRows(device, boot, self.seq[rows], self.start[rows], self.end[rows], self.dropped[rows])
+
+
+def check_slices(record_batch: Any) -> None:
+    """Raises ContractError `malformed_batch` if values of a batch of SLICES break the meaning of their columns."""
+    _check_integers(record_batch, (*_SLICE_INTS, *COUNT_NAMES))
+    for name in HISTOGRAM_NAMES:
+        cell_offsets, cells = _lists(record_batch, f"{name}_cell")
+        count_offsets, _ = _lists(record_batch, f"{name}_count")
+        if not np.array_equal(cell_offsets, count_offsets):
+            expected = f"as many values as {name}_cell in each row"
+            raise ContractError("malformed_batch", f"{name}_count", expected, "other lengths")
+        if len(cells) and int(cells.max()) >= CELLS:
+            raise ContractError("malformed_batch", f"{name}_cell", f"cells 0..{CELLS - 1}", int(cells.max()))
+
+
+def check_reports(record_batch: Any) -> None:
+    """Raises ContractError `malformed_batch` if values of a batch of REPORTS break the meaning of their columns."""
+    _check_integers(record_batch, _REPORT_INTS)
+
 
 def slice_rows(record_batch: Any) -> SliceRows:
-    """Numpy columns of a record batch in the schema of SLICES, which may be a slice of a larger one.
-
-    Values are views where Arrow allows. Raises ContractError `malformed_batch`.
-    """
-    seq, row, start = (_integers(record_batch, name) for name in _SLICE_INTS)
+    """Numpy columns of a checked record batch of SLICES, which may be a slice of a larger one. Views, not copies."""
+    seq, row, start = (record_batch.column(name).to_numpy() for name in _SLICE_INTS)
     return SliceRows(
         {name: _coded(record_batch, name) for name in IDENTITY_TEXT + CELL_DIMENSIONS},
         seq,
         row,
         start,
-        [_integers(record_batch, name) for name in COUNT_NAMES],
+        [record_batch.column(name).to_numpy() for name in COUNT_NAMES],
         [_histogram(record_batch, name) for name in HISTOGRAM_NAMES],
     )
 
 
 def report_rows(record_batch: Any) -> ReportRows:
-    """Numpy columns of a record batch in the schema of REPORTS. Raises ContractError `malformed_batch`."""
-    seq, start, end, dropped, spooled = (_integers(record_batch, name) for name in _REPORT_INTS)
+    """Numpy columns of a checked record batch of REPORTS."""
+    seq, start, end, dropped, spooled = (record_batch.column(name).to_numpy() for name in _REPORT_INTS)
     return ReportRows(_coded(record_batch, "device"), _coded(record_batch, "boot"), seq, start, end, dropped - spooled)
 
 
@@ -100,37 +132,27 @@ def recode(column: Coded, codes: dict[str, int]) -> Ints:
     return mapped[column.codes]
 
 
-def _integers(record_batch: Any, name: str) -> Ints:
-    column = record_batch.column(name)
-    if column.null_count:
-        raise ContractError("malformed_batch", name, "no nulls", f"{column.null_count} nulls")
-    values: Ints = column.to_numpy()
-    if len(values) and int(values.min()) < 0:
-        raise ContractError("malformed_batch", name, "integers of at least 0", int(values.min()))
-    return values
+def _check_integers(record_batch: Any, names: Sequence[str]) -> None:
+    for name in names:
+        values = record_batch.column(name).to_numpy()
+        if len(values) and int(values.min()) < 0:
+            raise ContractError("malformed_batch", name, "integers of at least 0", int(values.min()))
 
 
 def _coded(record_batch: Any, name: str) -> Coded:
     column = record_batch.column(name)
-    if column.null_count or column.dictionary.null_count:
-        raise ContractError("malformed_batch", name, "no nulls", "nulls")
     return Coded(column.indices.to_numpy(), column.dictionary.to_pylist())
 
 
 def _histogram(record_batch: Any, name: str) -> Sparse:
-    cell_offsets, cells = _lists(record_batch, f"{name}_cell")
-    count_offsets, counts = _lists(record_batch, f"{name}_count")
-    if not np.array_equal(cell_offsets, count_offsets):
-        raise ContractError("malformed_batch", f"{name}_count", f"as many as {name}_cell in each row", "other lengths")
-    if len(cells) and int(cells.max()) >= CELLS:
-        raise ContractError("malformed_batch", f"{name}_cell", f"cells 0..{CELLS - 1}", int(cells.max()))
-    return Sparse(cell_offsets, cells, counts)
+    offsets, cells = _lists(record_batch, f"{name}_cell")
+    return Sparse(offsets, cells, _lists(record_batch, f"{name}_count")[1])
 
 
 def _lists(record_batch: Any, name: str) -> tuple[Ints, npt.NDArray[Any]]:
     column = record_batch.column(name)
-    if column.null_count or column.values.null_count:
-        raise ContractError("malformed_batch", name, "no nulls", "nulls")
+    if column.values.null_count:
+        raise ContractError("malformed_batch", name, "no nulls within lists", f"{column.values.null_count} nulls")
     if len(column) == 0:
         return offsets_of(np.zeros(0, np.int64)), column.values.to_numpy()[:0]
     offsets = column.offsets.to_numpy().astype(np.int64)

@@ -1,0 +1,64 @@
+"""What a box did and what its strata would have made expect.
+
+A stratum is customer x client_isp x client_region: who was served, not who served. For each stratum a box served, the
+failure ratio is estimated from everybody else ("leave self out": a bad box must not raise its own expectation, and a
+box that carries most of a stratum must not be compared with itself). Small strata are mixed with `prior_requests` (k)
+requests of the next wider group, in turn without the box:
+
+    r_fleet   = F / N                              all other boxes, all customers
+    r_customer = (F_c + k * r_fleet) / (N_c + k)    other boxes, this customer
+    r_stratum = (F_s + k * r_customer) / (N_s + k) other boxes, this stratum
+    expected  = sum over the box's strata of its requests * r_stratum
+
+With no other box in the minute there is nothing to compare with, and the expectation is NaN, not 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from streams.kernel import Ints, aggregate, factorise, sums
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Per box: `device` codes, `requests`, `failures` (n,) int64, `expected` (n,) float64 failures or NaN."""
+
+    device: Ints
+    requests: Ints
+    failures: Ints
+    expected: Floats
+
+
+def evidence(keys: Ints, requests: Ints, failures: Ints, prior_requests: float) -> Evidence:
+    """Evidence of a minute. `keys` (4, n) int64: device, customer, client_isp, client_region, by ranks of their
+    names, so that float sums do not depend on the order of arrival; `requests`, `failures` (n,) int64."""
+    cells = aggregate(list(keys), [requests, failures], [])
+    cells = cells.take(np.lexsort(cells.keys[::-1]))
+    device, customer, isp, region = cells.keys
+    n, f = cells.counts
+    boxes = aggregate([device], [n, f], [])
+    all_n, all_f = int(n.sum()), int(f.sum())
+    box, _ = factorise([device])
+    other_n, other_f = all_n - boxes.counts[0][box], all_f - boxes.counts[1][box]
+    fleet = np.divide(other_f, other_n, out=np.full(len(n), np.nan), where=other_n > 0)
+    rate_customer = _mixed([customer], device, n, f, fleet, prior_requests)
+    rate = _mixed([customer, isp, region], device, n, f, rate_customer, prior_requests)
+    expected: Floats = np.bincount(box, n * rate, len(boxes)).astype(np.float64)
+    return Evidence(boxes.keys[0], boxes.counts[0], boxes.counts[1], expected)
+
+
+def _mixed(group: list[Ints], device: Ints, n: Ints, f: Ints, wider: Floats, prior_requests: float) -> Floats:
+    """Failure ratio of each cell's group without the cell's own box, mixed with the wider group's ratio."""
+    ids, distinct = factorise(group)
+    own, pairs = factorise([ids, device])
+    other_n, other_f = (
+        sums(ids, values, distinct.shape[1])[ids] - sums(own, values, pairs.shape[1])[own] for values in (n, f)
+    )
+    rate: Floats = (other_f + prior_requests * wider) / (other_n + prior_requests)
+    return rate

@@ -1,0 +1,103 @@
+"""What came in and when: watermarks per input partition, batches waiting to be folded, and who is late."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.errors import ContractError
+from contracts.times import FUTURE_LIMIT_MS, MINUTE_MS
+from contracts.topics import REPORTS, SLICES
+from streams.kernel import Ints
+from streams.rows import ReportRows, SliceRows, check_reports, check_slices, join, report_rows, slice_rows
+from streams.settings import QualitySettings
+
+Mask = npt.NDArray[np.bool_]
+_CHECKS = {SLICES.name: check_slices, REPORTS.name: check_reports}
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """Per row: the minute it belongs to, and exactly one of: on time, late but counted, forgotten (too late even for
+    that), misdated (further in the future than a gateway lets pass)."""
+
+    minute: Ints
+    on_time: Mask
+    late: Mask
+    forgotten: Mask
+    misdated: Mask
+
+
+class Intake:
+    """Inputs of the quality operator. A row's fate depends only on its own partition's records up to its own."""
+
+    def __init__(self, settings: QualitySettings) -> None:
+        self.held_rows = 0
+        self._settings = settings
+        self._newest: dict[tuple[str, int], int | None] = {}  # newest timestamp per partition
+        self._held: dict[str, list[tuple[Any, int]]] = {name: [] for name in _CHECKS}  # batch, its watermark
+
+    def assign(self, inputs: Iterable[tuple[str, int]]) -> None:
+        """The (topic, partition) pairs that are read; those that stay keep their watermark."""
+        self._newest = {place: self._newest.get(place) for place in inputs}
+
+    def heartbeat(self, topic: str, partition: int, timestamp_ms: int) -> int:
+        """Time has come to a partition; returns its watermark."""
+        newest = self._newest.get((topic, partition))
+        newest = timestamp_ms if newest is None else max(newest, timestamp_ms)
+        self._newest[topic, partition] = newest
+        return newest - self._settings.watermark_delay_ms
+
+    def add(self, topic: str, partition: int, record_batch: Any, timestamp_ms: int) -> None:
+        """Hold a checked batch. Raises ContractError `malformed_batch` and keeps nothing."""
+        if topic not in _CHECKS:
+            raise ContractError("malformed_batch", "topic", f"one of {tuple(_CHECKS)}", topic)
+        _CHECKS[topic](record_batch)
+        watermark = self.heartbeat(topic, partition, timestamp_ms)
+        if record_batch.num_rows:
+            self._held[topic].append((record_batch, watermark))
+            self.held_rows += record_batch.num_rows
+
+    @property
+    def watermark(self) -> int | None:
+        """The lowest of all partitions of telemetry.slices; None until each has shown a record."""
+        stamps = [stamp for (topic, _), stamp in self._newest.items() if topic == SLICES.name]
+        known = [stamp for stamp in stamps if stamp is not None]
+        if not known or len(known) < len(stamps):
+            return None
+        return min(known) - self._settings.watermark_delay_ms
+
+    def take_slices(self) -> tuple[SliceRows, Fate] | None:
+        """Slices held since the last call."""
+        batches = self._take(SLICES.name)
+        if not batches:
+            return None
+        rows = slice_rows(join([b for b, _ in batches]))
+        return rows, self._fate(rows.start, batches)
+
+    def take_reports(self) -> tuple[ReportRows, Fate] | None:
+        """Report headers held since the last call."""
+        batches = self._take(REPORTS.name)
+        if not batches:
+            return None
+        rows = report_rows(join([b for b, _ in batches]))
+        return rows, self._fate(rows.start, batches)
+
+    def _take(self, topic: str) -> list[tuple[Any, int]]:
+        batches, self._held[topic] = self._held[topic], []
+        self.held_rows -= sum(b.num_rows for b, _ in batches)
+        return batches
+
+    def _fate(self, start: Ints, batches: list[tuple[Any, int]]) -> Fate:
+        watermark = np.repeat([w for _, w in batches], [b.num_rows for b, _ in batches])
+        minute = start - start % MINUTE_MS
+        end = minute + MINUTE_MS
+        misdated = start > watermark + self._settings.watermark_delay_ms + FUTURE_LIMIT_MS
+        on_time = ~misdated & (end + self._settings.allowed_lateness_ms > watermark)
+        counted = end + self._settings.late_memory_minutes * MINUTE_MS > watermark
+        late = ~misdated & ~on_time & counted
+        return Fate(minute, on_time, late, ~misdated & ~on_time & ~counted, misdated)
