@@ -114,7 +114,7 @@ class Agent:
             Vitals(settings.cache_path, lambda: time.monotonic() * 1000),
             random=random,
             log=log,
-            sender_state=self.sender.to_dict,
+            sender_state=self.sender.stats.to_dict,
         )
         self._device = key.device
 

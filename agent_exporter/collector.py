@@ -102,7 +102,7 @@ class Collector:
         *,
         random: Random,
         log: Callable[[str], None],
-        sender_state: Callable[[], dict[str, Any]] = dict,
+        sender_state: Callable[[], dict[str, Any]],
     ) -> None:
         self._settings = settings
         self._device = device

@@ -46,6 +46,17 @@ class SenderStats:
     last_delivered_at: int | None = None  # system clock, ms
     last_error: str = ""
 
+    def to_dict(self) -> dict[str, Any]:
+        """What `status` shows."""
+        return {
+            "answers": self.answers.copy(),
+            "delivered": self.delivered,
+            "let_go": self.let_go,
+            "sent_bytes": self.sent_bytes,
+            "last_delivered_at": self.last_delivered_at,
+            "last_error": self.last_error,
+        }
+
 
 class Sender:
     """Takes one step at a time, so that tests need no thread. `monotonic_s` paces, `clock` stamps; `reload_key` is
@@ -203,18 +214,6 @@ class Sender:
             self._log(f"cannot deliver, reports are kept: {message}")
         self._failures += 1
         self.stats.last_error = message
-
-    def to_dict(self) -> dict[str, Any]:
-        """The figures that `status` shows."""
-        stats = self.stats
-        return {
-            "answers": stats.answers.copy(),
-            "delivered": stats.delivered,
-            "let_go": stats.let_go,
-            "sent_bytes": stats.sent_bytes,
-            "last_delivered_at": stats.last_delivered_at,
-            "last_error": stats.last_error,
-        }
 
     def run(self, stop: threading.Event) -> None:
         """Step until told to stop; for a thread of its own."""

@@ -14,6 +14,7 @@ from agent_exporter.clock import Clock
 from agent_exporter.collector import Collector
 from agent_exporter.config import DeviceKey, LogSettings, Settings
 from agent_exporter.lines import Defaults
+from agent_exporter.sender import SenderStats
 from agent_exporter.spool import Spool
 from agent_exporter.vitals import Vitals
 from contracts.decode import decode
@@ -122,6 +123,7 @@ class Box:
             Vitals("/", lambda: self.now, self.root / "no-such-root"),
             random=Random(7),
             log=self.said.append,
+            sender_state=SenderStats().to_dict,
         )
 
     def crash(self) -> None:
