@@ -6,7 +6,6 @@ even a body that cannot be decoded is counted against the report it was.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ def check_id(field: str, value: object) -> str:
 def signature(key: bytes, device: str, boot: str, seq: int, sent_at: int, body: bytes) -> str:
     """Hex HMAC-SHA256 over `dipper-1`, device, boot, seq and sent_at, a line each, then the body."""
     head = f"dipper-1\n{device}\n{boot}\n{seq}\n{sent_at}\n".encode()
-    return hmac.new(key, head + body, hashlib.sha256).hexdigest()
+    return hmac.digest(key, head + body, "sha256").hex()
 
 
 def verify(key: bytes, envelope: Envelope, body: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -68,47 +69,51 @@ def runs_backwards(seq: int, totals: Totals, other_seq: int, other: Totals) -> s
 class KnownReports:
     """Stored reports by (device, boot). A pair that was silent longest is forgotten first, a boot's oldest digests and
     ranges too: a repeat of what is forgotten is stored again, which changes nothing, since a report's rows keep their
-    identity."""
+    identity. Safe to use from several threads."""
 
     def __init__(self, max_boots: int, digests_per_boot: int) -> None:
         self._max_boots = max_boots
         self._digests_per_boot = digests_per_boot
         self._boots: OrderedDict[tuple[str, str], _Boot] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._boots)
 
     def look(self, device: str, boot: str, seq: int, digest: str) -> Seen:
         """What is known of a name with this digest (hex SHA-256)."""
-        known = self._boots.get((device, boot))
-        if known is None:
-            return Seen.NEW
-        i = bisect_right(known.starts, seq) - 1
-        if i < 0 or seq > known.ends[i]:
-            return Seen.NEW
-        stored = known.digests.get(seq)
-        return Seen.SAME if stored is None or stored == digest[:16] else Seen.OTHER
+        with self._lock:
+            known = self._boots.get((device, boot))
+            if known is None:
+                return Seen.NEW
+            i = bisect_right(known.starts, seq) - 1
+            if i < 0 or seq > known.ends[i]:
+                return Seen.NEW
+            stored = known.digests.get(seq)
+            return Seen.SAME if stored is None or stored == digest[:16] else Seen.OTHER
 
     def newest(self, device: str, boot: str) -> tuple[int, Totals] | None:
         """Newest stored seq of a boot and its totals, or None."""
-        known = self._boots.get((device, boot))
-        return None if known is None else (known.newest_seq, known.totals)
+        with self._lock:
+            known = self._boots.get((device, boot))
+            return None if known is None else (known.newest_seq, known.totals)
 
     def add(self, device: str, boot: str, seq: int, digest: str, totals: Totals) -> None:
         """Remember a stored report."""
-        known = self._boots.get((device, boot))
-        if known is None:
-            known = self._boots[device, boot] = _Boot()
-            if len(self._boots) > self._max_boots:
-                self._boots.popitem(last=False)
-        else:
-            self._boots.move_to_end((device, boot))
-        if seq > known.newest_seq:
-            known.newest_seq, known.totals = seq, totals
-        known.digests[seq] = digest[:16]
-        if len(known.digests) > self._digests_per_boot:
-            del known.digests[min(known.digests)]
-        _include(known, seq)
+        with self._lock:
+            known = self._boots.get((device, boot))
+            if known is None:
+                known = self._boots[device, boot] = _Boot()
+                if len(self._boots) > self._max_boots:
+                    self._boots.popitem(last=False)
+            else:
+                self._boots.move_to_end((device, boot))
+            if seq > known.newest_seq:
+                known.newest_seq, known.totals = seq, totals
+            known.digests[seq] = digest[:16]
+            if len(known.digests) > self._digests_per_boot:
+                del known.digests[min(known.digests)]
+            _include(known, seq)
 
 
 def _include(known: _Boot, seq: int) -> None:

@@ -100,7 +100,7 @@ def slice_messages(rows: Rows, accepted: Sequence[Accepted], keep: Bools, partit
     for name in HISTOGRAM_NAMES:
         sparse = rows.histograms[name]
         offsets = pa.array(np.concatenate(([0], np.cumsum(sparse.lengths))).astype(np.int32))
-        values[f"{name}_cell"] = pa.ListArray.from_arrays(offsets, pa.array(sparse.cells.astype(np.uint8)))
+        values[f"{name}_cell"] = pa.ListArray.from_arrays(offsets, pa.array(sparse.cells))
         values[f"{name}_count"] = pa.ListArray.from_arrays(offsets, pa.array(sparse.counts.astype(np.uint32)))
     return messages(SLICES_TOPIC, SLICES, values, "customer", partitions, accepted, keep=keep)
 

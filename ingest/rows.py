@@ -9,7 +9,6 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from contracts.columns import COUNT_NAMES, HISTOGRAM_NAMES, SLICE_DIMENSIONS
 from contracts.decode import ROW_RULES
@@ -21,10 +20,10 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 @dataclass(frozen=True, slots=True)
 class Sparse:
-    """Histograms of all rows: int64 `lengths` per row, `cells` and `counts` per entry."""
+    """Histograms of all rows: int64 `lengths` per row, uint8 `cells` and int64 `counts` per entry."""
 
     lengths: Ints
-    cells: Ints
+    cells: np.ndarray[Any, np.dtype[np.uint8]]
     counts: Ints
 
 
@@ -52,20 +51,19 @@ def gather(reports: Sequence[WireReport]) -> Rows:
         report_of,
         np.arange(len(report_of)) - first[report_of],
         {n: list(chain.from_iterable(map(attrgetter(n), slices))) for n in SLICE_DIMENSIONS},
-        {n: _ints(map(attrgetter(n), slices)) for n in COUNT_NAMES},
+        {n: _ints(list(map(attrgetter(n), slices))) for n in COUNT_NAMES},
         {n: _sparse([getattr(s, n) for s in slices]) for n in HISTOGRAM_NAMES},
     )
 
 
 def _sparse(histograms: Sequence[Any]) -> Sparse:
-    return Sparse(
-        _ints(h.lengths for h in histograms), _ints(h.cells for h in histograms), _ints(h.counts for h in histograms)
-    )
+    lengths = _ints([h.lengths for h in histograms])
+    cells = np.frombuffer(b"".join([bytes(h.cells) for h in histograms]), np.uint8)
+    return Sparse(lengths, cells, _ints([h.counts for h in histograms]))
 
 
-def _ints(columns: Any) -> Ints:
-    values = list(chain.from_iterable(columns))
-    return pa.array(values, pa.int64()).to_numpy() if values else np.zeros(0, np.int64)
+def _ints(columns: Sequence[Sequence[int]]) -> Ints:
+    return np.fromiter(chain.from_iterable(columns), np.int64, sum(map(len, columns)))
 
 
 def doubtful(rows: Rows) -> Bools:
@@ -100,6 +98,6 @@ def _not_ascending(sparse: Sparse) -> Bools:
     bad = np.zeros(len(sparse.lengths), np.bool_)
     if len(sparse.cells) > 1:
         row_of = np.repeat(np.arange(len(sparse.lengths)), sparse.lengths)
-        falls = (np.diff(sparse.cells) <= 0) & (row_of[1:] == row_of[:-1])
+        falls = (sparse.cells[1:] <= sparse.cells[:-1]) & (row_of[1:] == row_of[:-1])
         bad[row_of[1:][falls]] = True
     return bad

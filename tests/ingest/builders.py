@@ -68,9 +68,11 @@ class MemoryRegistry:
 
 
 def make_slices(*requests, customer="acme", **overrides):
-    """One row per number of requests; `overrides`: columns."""
+    """One row per number of requests; `customer`: of all rows or one per row; `overrides`: columns."""
     rows = len(requests)
-    dimensions = {n: [f"{n}-1"] * rows for n in SLICE_DIMENSIONS} | {"customer": [customer] * rows}
+    dimensions = {n: [f"{n}-1"] * rows for n in SLICE_DIMENSIONS} | {
+        "customer": [customer] * rows if isinstance(customer, str) else customer
+    }
     counts = {n: [0] * rows for n in COUNT_NAMES}
     counts |= {"requests": list(requests), "s2xx": list(requests), "bytes": [r * 1_000 for r in requests]}
     histograms = {
@@ -86,7 +88,9 @@ def make_slices(*requests, customer="acme", **overrides):
 
 def make_report(seq=1, *requests, **overrides):
     """A valid report whose totals assume that every earlier seq carried the same."""
-    slices = overrides.pop("slices", None) or make_slices(*(requests or (3, 5)))
+    slices = overrides.pop("slices", None)
+    if slices is None:
+        slices = make_slices(*(requests or (3, 5)))
     carried = sum(slices.counts["requests"])
     fields = {
         "device": "d-1",
