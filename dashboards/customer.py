@@ -111,9 +111,19 @@ def titles(view: CustomerView, lens: Lens) -> Titles:
         nothing = lens.words("chart.no_data")
         return Titles(nothing, nothing, _coverage_title(view, total, lens), nothing)
     return Titles(
-        _failures_title(view, lens), _latency_title(view, lens), _coverage_title(view, total, lens),
-        _traffic_title(view, total, lens),
-    )  # fmt: skip
+        failures=_failures_title(view, lens) + _measured(total, lens),
+        latency=_latency_title(view, lens),
+        coverage=_coverage_title(view, total, lens),
+        traffic=_traffic_title(view, total, lens),
+    )
+
+
+def _measured(total: Sums, lens: Lens) -> str:
+    """What a figure has to add when it rests on less than FULL_COVERAGE."""
+    coverage = total.coverage
+    if coverage is None or coverage >= FULL_COVERAGE:
+        return ""
+    return lens.words("sentence.aside", text=lens.words("covered", coverage=fmt.percent(coverage)))
 
 
 def _failures_title(view: CustomerView, lens: Lens) -> str:

@@ -122,7 +122,7 @@ def _traffic_traces(steps: Steps, times: list[datetime], lens: Lens) -> list[go.
         traces.append(
             _line(
                 rates, times, "y4", name=name[1:], stackgroup="status", fillcolor=fills[name],
-                line={"width": 0.5, "color": fills[name]}, legend="legend2",
+                line={"width": 0, "color": fills[name]}, legend="legend2",
                 customdata=hover, hovertemplate="%{customdata}",
             )
         )  # fmt: skip
@@ -219,6 +219,7 @@ def _value_axes(view: CustomerView, lens: Lens) -> dict[str, dict[str, Any]]:
             "fixedrange": True,
             "nticks": 5,
             "separatethousands": True,
+            "exponentformat": "none",
             "domain": _DOMAINS[name],
             "range": ranges[name],
             "title": _axis_title(w(key), lens),
@@ -265,7 +266,7 @@ def _titles(figure: go.Figure, titles: Titles, lens: Lens) -> None:
     panels = {"y": titles.failures, "y2": titles.latency, "y3": titles.coverage, "y4": titles.traffic}
     for axis, text in panels.items():
         figure.add_annotation(
-            text=f"<b>{_plain(text)}</b>", xref="paper", yref="paper", x=0, y=_DOMAINS[axis][1], xshift=-64, yshift=4,
+            text=f"<b>{_plain(text)}</b>", xref="paper", yref="paper", x=0, y=_DOMAINS[axis][1], xshift=-66, yshift=4,
             xanchor="left", yanchor="bottom", showarrow=False, font={"size": 13, "color": lens.colours.text},
         )  # fmt: skip
 

@@ -41,6 +41,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "present.span": ("now = {start} to {end}", "当前 = {start} 至 {end}"),
     "step.span": ("steps of {span}", "步长 {span}"),
     "live": ("refreshed every {span}", "每 {span}刷新"),
+    "offline": (
+        "⚠ Connection lost: the figures stand still until the server answers again.",
+        "⚠ 连接中断：服务恢复前，数字不再更新。",
+    ),
     # states of a customer
     "state.below": ("below objective", "未达标"),
     "state.undecided": ("cannot tell", "无法判定"),
@@ -79,15 +83,17 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "overview.others": ("{n} others", "其他 {n} 个"),
     "sentence.join": (" ", ""),
+    "sentence.aside": (" ({text})", "（{text}）"),
     "overview.undecided.one": ("For 1 the data cannot tell.", "1 个客户的数据不足以判定。"),
     "overview.undecided": ("For {n} the data cannot tell.", "{n} 个客户的数据不足以判定。"),
     "overview.no_traffic": ("No customer has traffic now.", "目前没有客户有流量。"),
     "overview.measured": ("{coverage} of expected traffic is measured.", "预期流量已测 {coverage}。"),
     "overview.customers": ("Customers, worst first", "客户，最差在前"),
     "overview.legend": (
-        "Failure ratio over {range}; dashed line: objective; amber: less than 99% measured; hatched: no data",
+        "Failure ratio over {range}; dashed: objective; amber: less than 99% measured; hatched: no data",
         "{range}内的失败率；虚线：目标；琥珀色：已测不足 99%；斜纹：无数据",
     ),
+    "overview.change": ("change: {against}", "变化：{against}"),
     "overview.by_isp": ("Boxes by ISP", "按运营商"),
     "overview.by_region": ("Boxes by region", "按地区"),
     "overview.group_finding": (

@@ -135,11 +135,14 @@ def key_figures(view: Overview, lens: Lens) -> list[Figure]:
     ]
 
 
-def strip_title(lens: Lens, range_name: str) -> str:
+def strip_title(fleet: Fleet, lens: Lens, range_name: str) -> str:
     """Head of the strip: how to read it."""
     w = lens.words
-    title, legend = escape(w("overview.customers")), escape(w("overview.legend", range=range_name))
-    return f'<div class="d"><h2>{title}</h2><p class="d-sub">{legend}</p></div>'
+    parts = [w("overview.legend", range=range_name)]
+    if fleet.reference_kind:
+        parts.append(w("overview.change", against=w(f"against.{fleet.reference_kind}")))
+    legend = "".join(f"<span>{escape(part)}</span>" for part in parts)
+    return f'<div class="d"><h2>{escape(w("overview.customers"))}</h2><p class="d-sub">{legend}</p></div>'
 
 
 def strip(view: Overview, fleet: Fleet, lens: Lens, link: Mapping[str, str], shown: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -18,6 +19,7 @@ from dashboards.viewer import viewer_lens
 
 REFRESH_S = 5
 CONTROLS = {"range": "range", "customer": "customer", "service": "service", "language": "lang"}  # parameter of each
+_log = logging.getLogger(__name__)
 CHOSE_CUSTOMER = "chose_customer"  # in the session: the customer control was just used
 
 
@@ -26,7 +28,7 @@ def draw(
 ) -> None:
     """`pages` by name, `names` of customers by id, `services` to choose from, `carried`: what links hand on."""
     w = lens.words
-    st.html(style.sheet(lens.colours))
+    st.html(style.sheet(lens.colours, w("offline")))
     with st.sidebar:
         with st.container(key="pages", gap=None):
             for page in pages.values():
@@ -66,9 +68,14 @@ def _take(parameter: str) -> None:
 @st.fragment(run_every=REFRESH_S)
 def _pipeline(language: str) -> None:
     lens = viewer_lens(language)
+    status: Mapping[str, float | None] = {}
+    demo = False
     try:
         context = current()
+        demo = context.demo
+        status = context.status()
     except NotReady:
-        st.html(pipeline_markup({}, lens, demo=False))
-        return
-    st.html(pipeline_markup(context.status(), lens, demo=context.demo))
+        _log.debug("the pages have no data source yet")
+    except Exception as error:
+        _log.warning("the pipeline's state cannot be had: %s", error)
+    st.html(pipeline_markup(status, lens, demo=demo))

@@ -74,10 +74,12 @@ def alpha(colour: str, opacity: float) -> str:
     return f"rgba({r},{g},{b},{opacity})"
 
 
-def sheet(colours: Palette) -> str:
-    """The style sheet with a theme's colours as variables."""
+def sheet(colours: Palette, offline: str) -> str:
+    """The style sheet with a theme's colours as variables. `offline`: what the page says while its server is away."""
     names = ("background", "panel", "text", "muted", "faint", "line", "grid", "accent", "accent_2", "accent_3")
     variables = "".join(f"--d-{n.replace('_', '-')}:{getattr(colours, n)};" for n in (*names, "red", "amber"))
+    quoted = offline.replace("\\", "").replace('"', "")
+    variables += f'--d-offline:"{quoted}";'
     hatch = alpha(colours.faint, 0.45)
     variables += f"--d-hatch:repeating-linear-gradient(135deg,{hatch} 0 1px,transparent 1px 5px);"
     variables += f"--d-amber-soft:{alpha(colours.amber, 0.16)};--d-red-soft:{alpha(colours.red, 0.12)};"

@@ -91,7 +91,7 @@ def _draw_overview(context: Context, lens: Lens, chosen: Range) -> None:
     shown = len(view.rows) if everything else ROWS_FIRST
     range_name = w(f"range.{chosen.name}")
     link = {"range": chosen.name, "lang": w.language}  # explicit: a link is for whoever gets it
-    st.html(overview.strip_title(lens, range_name))
+    st.html(overview.strip_title(fleet, lens, range_name))
     opened = frontend.strip(overview.strip(view, fleet, lens, link, shown), w, lens.zone.key)
     if len(view.rows) > ROWS_FIRST:
         st.toggle(w("control.show_all", count=len(view.rows)), key="show_all")

@@ -64,7 +64,7 @@ def test_the_present_is_the_five_newest_ended_minutes(backend: HistoryBackend) -
     acme = fleet.present["acme"]
     # minutes 3..7: box-1 6 x 10 each; box-2 the same in minutes 3, 4, 5; failures 6 a minute in minutes 5, 6, 7
     assert (acme.requests, acme.failures) == (480, 18)
-    # box-2 (60 a minute) is silent in minutes 6 and 7; box-0 (30 a minute) was heard within the hour before minutes 3..6
+    # box-2 (60 a minute) is silent in minutes 6 and 7; box-0 (30 a minute) was heard in the hour to minutes 3..6
     assert acme.unmeasured == pytest.approx(2 * 60 + 4 * 30)
     assert fleet.present["beta"].requests == 120
     assert fleet.present["beta"].p95_ms > 1_000  # of tasks, in compute's own base

@@ -121,7 +121,7 @@ def test_the_frames_theme_and_the_pages_palette_agree() -> None:
 
 def test_the_sheet_defines_every_variable_it_uses() -> None:
     for colours in (LIGHT, DARK):
-        sheet = style.sheet(colours)
+        sheet = style.sheet(colours, "away")
         assert set(re.findall(r"var\((--d-[\w-]+)\)", sheet)) <= set(re.findall(r"(--d-[\w-]+):", sheet))
     assert style.palette("dark") is DARK
     assert style.palette(None) is LIGHT

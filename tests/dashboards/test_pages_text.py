@@ -255,3 +255,9 @@ def test_the_pipelines_state_is_amber_with_a_sign_when_late() -> None:
     assert late.count("⚠") == 2
     assert "simulated" in late
     assert pipeline_markup({}, LENS, demo=False).count("no data") == 3
+
+
+def test_a_title_on_thin_data_says_how_thin() -> None:
+    data = make_series(Sums(10, 0), [0, 1, 0], [100, 50, 50], unmeasured=(0.0, 50.0, 50.0))
+    titles = customer.titles(customer.customer_view(data, make_customer("b"), None), LENS)
+    assert titles.failures == "Failures peaked at 2.00% at 12:01, 4.0 times the objective (66.7% measured)"

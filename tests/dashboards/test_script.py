@@ -112,11 +112,12 @@ def test_a_store_that_is_away_and_a_fault_of_ours_are_told_apart_without_a_trace
         (StoreUnavailable("engine overloaded"), "History does not answer."),
         (ZeroDivisionError("secret detail"), "This page could not be drawn."),
     ):
-        set_context(Context(BrokenBackend(error), sound.registry, sound.now, sound.status))
+        set_context(Context(BrokenBackend(error), sound.registry, sound.now, BrokenBackend(error).status))
         app = open_page(page)
         assert answer(app) == text
         assert "secret detail" not in markup(app)
         assert "Traceback" not in markup(app)
+        assert markup(app).count(">no data</span>") == 3  # the pipeline's state
 
 
 def test_choosing_a_customer_opens_its_page_and_the_address_follows() -> None:
