@@ -99,10 +99,10 @@ class Recompute:
             self._dirty.refreshed(minutes, now)
 
     def _close(self, minutes: list[int], now: int) -> int:
-        silent = self._silent(now)
+        minutes = sorted(minutes)
+        silent = self._silent(minutes, now)
         if not minutes and not silent:
             return 0
-        minutes = sorted(minutes)
         targets = self._coverage_targets(minutes, now) | set(silent)
         before = self._shown(minutes)
         for group in self._groups(minutes):
@@ -116,14 +116,14 @@ class Recompute:
         self._dirty.clear(minutes)
         return len(minutes)
 
-    def _silent(self, now: int) -> list[int]:
+    def _silent(self, minutes: list[int], now: int) -> list[int]:
         """Minutes that ended without a row, while boxes may still count as placed."""
-        if self._closed_through is None:
+        if self._closed_through is None and not minutes:
             return []
+        through = minutes[0] if self._closed_through is None else self._closed_through
         last = minute_of(now - MINUTE_MS - self._settings.watermark_delay_ms)
         last = min(last, self._newest_data + (PLACEMENT_TTL_MINUTES - 1) * MINUTE_MS)
-        candidates = range(self._closed_through + MINUTE_MS, last + 1, MINUTE_MS)
-        return [m for m in candidates if m not in self._dirty.minutes]
+        return [m for m in range(through + MINUTE_MS, last + 1, MINUTE_MS) if m not in self._dirty.minutes]
 
     def _coverage_targets(self, minutes: list[int], now: int) -> set[int]:
         end = (self._closed_through or 0) + 1

@@ -47,6 +47,7 @@ class Poison:
             "boot": [""],
             "seq": [0],
             "received_at": [r.timestamp_ms],
+            "sent_at": [0],
             "reason": [self.reason],
             "detail": [f"topic {r.topic}, partition {r.partition}, offset {r.offset}: {self.detail}"],
             "rows": ["[]"],

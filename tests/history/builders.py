@@ -207,6 +207,7 @@ def rejected_batch(**values):
         "boot": "boot-1",
         "seq": 1,
         "received_at": T0,
+        "sent_at": T0,
         "reason": "bad_slices",
         "detail": "x",
         "rows": "[]",
@@ -245,3 +246,49 @@ def send_batch(log, topic, key, record_batch, at, kind=None):
     """Append one message of any table."""
     headers = {} if kind is None else {KIND_HEADER: kind}
     log.submit([Record(topic.name, key.encode(), to_bytes(record_batch, pa), at, headers=headers)]).result(10)
+
+
+def random_rows(random, customers=("acme", "beta", "calc")):
+    """Zero to four slices with histograms that add up."""
+    rows = []
+    for _ in range(random.randint(0, 4)):
+        customer = random.choice(customers)
+        requests = random.randint(1, 30)
+        failed = random.randint(0, requests // 4)
+        latency = {}
+        for _ in range(requests):
+            cell = min(129, max(0, int(random.gauss(40, 6))))
+            latency[cell] = latency.get(cell, 0) + 1
+        rows.append(
+            make_slice(
+                customer=customer,
+                service="compute" if customer == "calc" else random.choice(("video", "live")),
+                client_isp=random.choice(("telecom", "unicom")),
+                sched_rule=random.choice(("near@1", "far@2")),
+                requests=requests,
+                s2xx=requests - failed,
+                s5xx=failed,
+                f_server=failed,
+                bytes=requests * 1000,
+                latency=latency,
+                throughput={random.randint(5, 9): requests},
+            )
+        )
+    return rows
+
+
+def random_fleet(random, boxes=5, minutes=6, start=T0):
+    """Reports of some boxes over some minutes, by time; some boxes fall silent, drop inside reports or start again."""
+    reports = []
+    for i in range(boxes):
+        name = f"box-{i}"
+        box = Box(name, f"{name}-boot-1", device_isp=random.choice(("telecom", "unicom")))
+        silent_from = random.randint(2, minutes * 6) if i == 1 else minutes * 6
+        for k in range(minutes * 6):
+            if i == 2 and k == 13:
+                box = Box(name, f"{name}-boot-2")
+            if k < silent_from:
+                drops = random.randint(1, 5) if random.random() < 0.1 else 0
+                reports.append(box.report(start + k * 10_000, random_rows(random), in_drops=drops))
+    reports.sort(key=lambda r: r[0]["received_at"])
+    return reports
