@@ -15,7 +15,7 @@ import pyarrow as pa
 from contracts.arrow import HEARTBEAT, KIND_HEADER, batch, from_bytes, to_bytes
 from contracts.columns import REJECTED, TABLES
 from contracts.errors import ContractError
-from contracts.protocols import Log, LogUnavailable, Record, StoredRecord, TopicPartition, TopicPartition
+from contracts.protocols import Log, LogUnavailable, Record, StoredRecord, TopicPartition
 from contracts.report import MAX_BODY_BYTES
 from contracts.times import SECOND_MS
 from contracts.topics import BY_NAME, DEVICE_EVIDENCE, QUALITY_CUBE, QUALITY_MINUTES
@@ -88,7 +88,8 @@ class LocalRunner:
         }
 
     def positions(self) -> dict[TopicPartition, int]:
-        """Next offset of every input: retention must keep what comes after it, and for restarts an hour and a half before."""
+        """Next offset of every input: retention must not touch what comes after it, nor, for the sake of restarts, the
+        hour and a half before."""
         return self._reader.positions()
 
     def close(self) -> None:
@@ -167,17 +168,14 @@ def _decode(record: StoredRecord) -> Any:
 def _rejected(record: StoredRecord, error: ContractError) -> Record:
     """A record for telemetry.rejected. Its id is the place in the log, so refusing it again adds nothing."""
     place = f"topic {record.topic}, partition {record.partition}, offset {record.offset}"
-    values = {
+    empty: dict[str, Any] = {"int64": 0, "bytes": b""}  # what only a box could state
+    values = {column.name: [empty.get(column.dtype, "")] for column in REJECTED}
+    values |= {
         "id": [f"{record.topic}:{record.partition}:{record.offset}"],
-        "device": [""],
-        "boot": [""],
-        "seq": [0],
         "received_at": [record.timestamp_ms],
         "reason": [error.reason],
         "detail": [f"{place}: {error}"],
         "rows": ["[]"],
-        "requests": [0],
-        "slices": [0],
         "body": [record.value[:MAX_BODY_BYTES]],
         "source": ["operator"],
         "state": ["kept"],
