@@ -9,7 +9,7 @@ import textwrap
 from history.chdb_store import ChdbStore
 from history.ledger import ledger
 from ingest.log.embedded import EmbeddedLog
-from tests.history.builders import MINUTE, T0, random_fleet, send, shifted
+from tests.history.builders import T0, random_fleet, send, shifted
 from tests.history.test_sink import assert_truth
 
 CHILD = """

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,10 +11,10 @@ def test_ranges_hold_exactly_what_was_added(seqs):
     ranges = SeqRanges()
     for seq in seqs:
         ranges.add(seq)
-    assert [seq for seq in range(0, 33) if seq in ranges] == sorted(set(seqs))
+    assert [seq for seq in range(33) if seq in ranges] == sorted(set(seqs))
     found = ranges.ranges()
     assert all(first <= last for first, last in found)
-    assert all(a[1] + 1 < b[0] for a, b in zip(found, found[1:], strict=False)), "neighbours are merged"
+    assert all(a[1] + 1 < b[0] for a, b in pairwise(found)), "neighbours are merged"
 
 
 def test_a_copy_lives_on_its_own():

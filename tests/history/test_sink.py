@@ -48,7 +48,7 @@ def coverage_shown(store):
 def assert_truth(store, reports, minutes=None):
     wanted = reference.minutes(reports)
     got = shown(store)
-    assert {key: (+c, l) for key, (c, l) in got.items()} == {key: (+c, l) for key, (c, l) in wanted.items()}
+    assert got == {key: (+counts, latency) for key, (counts, latency) in wanted.items()}
     last = max(h["start"] for h, _ in reports) // MINUTE * MINUTE
     targets = minutes or range(T0, last + MINUTE, MINUTE)
     covered = reference.coverage(reports, targets)
@@ -92,7 +92,7 @@ def test_late_data_restates_minutes_hours_days_and_the_coverage_of_the_next_hour
     for table in ("minutes", "hours", "days", "cell_minutes"):
         assert store.query(cells.format(table))["n"] == [total], table
     restated = store.query("SELECT minute, requests_before, requests_after FROM restatements")
-    assert {m for m in restated["minute"]} >= {T0, T0 + MINUTE}
+    assert set(restated["minute"]) >= {T0, T0 + MINUTE}
     assert sum(restated["requests_after"]) - sum(restated["requests_before"]) == sum(
         r["requests"] for _, rows in late for r in rows
     )
