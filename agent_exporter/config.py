@@ -45,7 +45,7 @@ class Settings:
     cache_path: str = "/"
     metrics_port: int = 0
     spool_max_bytes: int = 32 * 1024 * 1024
-    backlog_reports_per_s: float = 5.0
+    backlog_reports_per_s: float = 4.0
     timeout_s: float = 10.0
     backoff_max_s: float = 60.0
     spread: float = 0.9
@@ -138,7 +138,7 @@ def _settings(document: dict[str, Any]) -> Settings:
         cache_path=top.take("cache_path", str, "/"),
         metrics_port=top.number("metrics_port", 0, 0, 65535),
         spool_max_bytes=spool.number("max_bytes", 32 * 1024 * 1024, MIN_SPOOL_BYTES, 2**40),
-        backlog_reports_per_s=sender.number("backlog_reports_per_s", 5.0, 0.01, 10_000),
+        backlog_reports_per_s=sender.number("backlog_reports_per_s", 4.0, 0.01, 10_000),
         timeout_s=sender.number("timeout_s", 10.0, 0.1, 300),
         backoff_max_s=sender.number("backoff_max_s", 60.0, 0.1, 3600),
         spread=sender.number("spread", 0.9, 0.0, 1.0),
