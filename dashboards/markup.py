@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from dashboards.lens import Lens
+from dashboards.messages import Words
 from dashboards.model import Steps
 from dashboards.verdicts import empty_spans, unmeasured_spans
 
@@ -33,6 +34,11 @@ def blank(sentence: str, lines: Sequence[str]) -> str:
         f'<div class="d"><h1 class="d-answer">{escape(sentence)}</h1>'
         f'<div class="d-empty"><div class="swatch"></div><div>{body}</div></div></div>'
     )
+
+
+def fault(words: Words, reference: str) -> str:
+    """What a viewer is told of a fault of ours: no detail, but where it stands in the log."""
+    return blank(words("error.page"), [words("error.page_why", reference=reference), words("error.page_do")])
 
 
 @dataclass(frozen=True, slots=True)

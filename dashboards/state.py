@@ -35,6 +35,7 @@ RANGES = {
     )
 }
 DEFAULT_RANGE = "24h"
+DEMO_RANGE = "1h"  # a demo is young
 PARAMETERS = ("range", "customer", "service", "lang")
 _SEEN = "url_seen"
 

@@ -80,8 +80,8 @@ def sheet(colours: Palette, offline: str) -> str:
     variables = "".join(f"--d-{n.replace('_', '-')}:{getattr(colours, n)};" for n in (*names, "red", "amber"))
     quoted = offline.replace("\\", "").replace('"', "")
     variables += f'--d-offline:"{quoted}";'
-    hatch = alpha(colours.faint, 0.45)
-    variables += f"--d-hatch:repeating-linear-gradient(135deg,{hatch} 0 1px,transparent 1px 5px);"
+    hatch = alpha(colours.faint, 0.3)
+    variables += f"--d-hatch:repeating-linear-gradient(135deg,{hatch} 0 1px,transparent 1px 6px);"
     variables += f"--d-amber-soft:{alpha(colours.amber, 0.16)};--d-red-soft:{alpha(colours.red, 0.12)};"
     return f"<style>:root{{{variables}--d-font:{FONT};}}\n{_CSS}</style>"
 

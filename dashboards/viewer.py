@@ -11,6 +11,7 @@ from dashboards import style
 from dashboards.context import NotReady, current
 from dashboards.lens import Lens
 from dashboards.messages import Words
+from dashboards.state import DEFAULT_RANGE, DEMO_RANGE
 
 ICON = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Cpath fill='none' "
@@ -22,6 +23,14 @@ _log = logging.getLogger(__name__)
 def browser_language() -> str:
     """The catalogue's language nearest to the browser's."""
     return "zh" if (st.context.locale or "").lower().startswith("zh") else "en"
+
+
+def default_range() -> str:
+    """The range of an address that names none."""
+    try:
+        return DEMO_RANGE if current().demo else DEFAULT_RANGE
+    except NotReady:
+        return DEFAULT_RANGE
 
 
 def viewer_lens(language: str) -> Lens:

@@ -56,8 +56,7 @@ def _guarded(draw: Callable[[Context, Lens], None], language: str) -> None:
     except Exception:
         reference = uuid.uuid4().hex[:8]
         _log.exception("page fault %s", reference)
-        why = w("error.page_why", reference=reference)
-        st.html(markup.blank(w("error.page"), [why, w("error.page_do")]))
+        st.html(markup.fault(w, reference))
 
 
 # ---- overview

@@ -241,7 +241,7 @@ def _group(name: str, rng: random.Random, worst: bool) -> Group:
     return Group(name, Sums(requests, int(requests * ratio), 0.0), rng.randrange(20, 80), 4 if worst else 0)
 
 
-def make_context(customers: int = 10, now: int = NOW, *, demo: bool = True, **backend: object) -> Context:
+def make_context(customers: int = 10, now: int = NOW, *, demo: bool = False, **backend: object) -> Context:
     """A context on made-up data."""
     age = int(backend.get("age_ms", 20_000))  # type: ignore[call-overload]
     empty = bool(backend.get("empty", False))

@@ -120,6 +120,18 @@ def test_a_store_that_is_away_and_a_fault_of_ours_are_told_apart_without_a_trace
         assert markup(app).count(">no data</span>") == 3  # the pipeline's state
 
 
+def test_a_fault_of_the_frame_itself_is_no_traceback_either() -> None:
+    class BrokenRegistry:
+        def customers(self) -> list[object]:
+            raise OSError("secret detail")
+
+    sound = make_context()
+    set_context(Context(sound.backend, BrokenRegistry(), sound.now, sound.status))  # type: ignore[arg-type]
+    app = open_page("overview")
+    assert answer(app) == "This page could not be drawn."
+    assert "secret detail" not in markup(app)
+
+
 def test_choosing_a_customer_opens_its_page_and_the_address_follows() -> None:
     set_context(make_context())
     app = open_page("overview")
@@ -143,6 +155,13 @@ def test_hostile_addresses_do_no_harm() -> None:
     app = open_page("customer", customer="<script>alert(1)</script>", range="../../etc", lang="'", service="x")
     assert "<script>alert" not in markup(app)
     assert answer(app).startswith("Kestrel Video")
+
+
+def test_a_demo_opens_on_its_first_hour_and_says_what_it_is() -> None:
+    set_context(make_context(demo=True))
+    app = open_page("overview")
+    assert app.selectbox(key="control-range").value == "1h"
+    assert "Demo: a simulated fleet" in markup(app)
 
 
 def test_two_hundred_customers_show_forty_until_asked_for_all() -> None:
