@@ -89,8 +89,8 @@ class Site:
         self.folder = folder
         self.customers = customers
         self.log = folder / "access.log"
-        self.origin = Origin()
         self.port = free_port()
+        self.origin = Origin()
         root = folder / "www"
         root.mkdir()
         for name, size in (("small.bin", 2_000), ("medium.bin", 300_000), ("big.bin", BIG_BYTES)):

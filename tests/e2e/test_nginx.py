@@ -4,6 +4,7 @@ nginx serves and fails on purpose under wrk; a real agent tails its log and post
 `dipper up`. The log is counted independently (tests/e2e/site.py) and compared with what history answers.
 """
 
+import contextlib
 import json
 import time
 
@@ -26,22 +27,21 @@ QUANTITIES = ("requests", "s2xx", "s3xx", "s4xx", "s5xx", "f_server", "f_timeout
 class World:
     """Everything of one run."""
 
-    def __init__(self, folder):
-        self.server = Server(folder).start()
+    def __init__(self, folder, stack):
+        self.server = Server(folder)
+        stack.callback(self.server.process.stop)
+        self.server.start()
         for customer in CUSTOMERS:
             self.server.run("customers", "add", customer, "--name", customer.title())
         self.network = Network(self.server.port)
+        stack.callback(self.network.close)
         self.site = Site(folder, CUSTOMERS)
+        stack.callback(self.site.close)
         self.tasks = folder / "tasks.log"
         self.tasks.write_text("")
         self.box = Box(folder, self.server, self.network.port, [(self.site.log, "nginx"), (self.tasks, "tasks")])
+        stack.callback(self.box.process.stop)
         self.box.process.start()
-
-    def close(self):
-        self.box.process.stop()
-        self.site.close()
-        self.network.close()
-        self.server.process.stop()
 
     def settle(self):
         """Wait until history answers as many requests as nginx logged, in sum with what was refused."""
@@ -62,11 +62,8 @@ class World:
 
 @pytest.fixture
 def world(tmp_path):
-    world = World(tmp_path)
-    try:
-        yield world
-    finally:
-        world.close()
+    with contextlib.ExitStack() as stack:
+        yield World(tmp_path, stack)
 
 
 def nothing_happens(world, load):
