@@ -43,6 +43,15 @@ class World:
         stack.callback(self.box.process.stop)
         self.box.process.start()
 
+    def wait_until_shown(self):
+        """Wait until the customers' minutes cover what is stored."""
+
+        def shown():
+            stored = self.server.ledger()["requests"]["stored"]
+            return sum(row["requests"] for row in self.server.quality().values()) == stored
+
+        until(shown, SETTLE_S, "the customers' minutes show what is stored")
+
     def settle(self):
         """Wait until history answers as many requests as nginx logged, in sum with what was refused."""
         logged = len(self.site.lines())
@@ -51,12 +60,8 @@ class World:
             requests = self.server.ledger()["requests"]
             return requests["stored"] + requests["rejected"] >= logged
 
-        def shown():
-            stored = self.server.ledger()["requests"]["stored"]
-            return sum(row["requests"] for row in self.server.quality().values()) == stored
-
         until(accounted, SETTLE_S, f"{logged} logged requests are stored: {self.server.ledger()['requests']}")
-        until(shown, SETTLE_S, "the customers' minutes show what is stored")
+        self.wait_until_shown()
         return logged
 
 
@@ -177,6 +182,7 @@ def test_tasks_and_malformed_lines_are_accounted(world):
         return requests["stored"] == 5 and requests["declared_dropped"] == 1
 
     until(accounted, SETTLE_S, "five tasks stored, one malformed line declared")
+    world.wait_until_shown()
     ledger = world.server.ledger()
     assert ledger["balanced"]
     assert ledger["requests"]["reported"] == 6
