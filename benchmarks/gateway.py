@@ -1,6 +1,6 @@
 """Device reports per second through the gateway on one core: HTTP, authentication, validation, durable append.
 
-    python -m benchmarks.gateway --seed 1 [--reports 30000] [--devices 500] [--slices 10] [--http h11]
+    python -m benchmarks.gateway --seed 1 [--reports 30000] [--devices 1000] [--slices 10] [--http h11]
 
 A uvicorn server with the SQLite registry and the embedded log runs in a process of its own, held to one core with all
 its threads; the load generator has another core. Each device has one keep-alive connection and sends its next report
@@ -271,7 +271,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--reports", type=int, default=30_000)
-    parser.add_argument("--devices", type=int, default=500)
+    parser.add_argument("--devices", type=int, default=1_000)
     parser.add_argument("--slices", type=int, default=10)
     parser.add_argument("--http", choices=["h11", "httptools"], default="h11")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
