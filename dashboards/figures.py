@@ -1,12 +1,13 @@
-"""The customer's chart: four panels on one time axis, so that zooming one zooms all. Pure: data in, figure out."""
+"""The customer's chart: four panels on one time axis, so that zooming one zooms all. Pure: data in, figure out.
+
+A figure is put together as plain dicts in Plotly's own terms and checked by Plotly once, at the end: adding traces and
+annotations to its Python classes one by one takes ten times as long (95 ms against 10 ms).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
-
-import plotly.graph_objects as go
 
 from dashboards import format as fmt
 from dashboards.customer import CustomerView, Titles, marker_hover
@@ -15,39 +16,48 @@ from dashboards.model import STATUS_CLASSES, Steps
 from dashboards.style import FONT, alpha
 from dashboards.verdicts import empty_spans, unmeasured_spans
 
+Trace = dict[str, Any]
+
 HEIGHT = 676
 # Vertical room of the panels, top to bottom, as shares of the plot; the gaps hold their titles.
 _DOMAINS = {"y": (0.755, 0.965), "y2": (0.505, 0.685), "y3": (0.305, 0.435), "y4": (0.0, 0.235)}
 _LATENCIES = ("p50", "p95", "p99")
 
 
-def customer_figure(view: CustomerView, titles: Titles, lens: Lens) -> go.Figure:
+def customer_figure(view: CustomerView, titles: Titles, lens: Lens, revision: str = "") -> dict[str, Any]:
     """Failure ratio with the objective, latency quantiles, coverage, traffic by response class; unmeasured spans
-    hatched in amber, empty ones in grey, changes as marked lines."""
+    hatched in amber, empty ones in grey, changes as marked lines. A zoom lasts as long as `revision` stays."""
     # Steps are drawn as steps; the last value is repeated where it ends.
-    times = [fmt.local(t, lens.zone) for t in (*view.steps.start, view.steps.until)]
-    figure = go.Figure()
-    figure.add_traces(_span_traces(view.steps, lens))
-    figure.add_traces(_failure_traces(view, times, lens))
-    figure.add_traces(_latency_traces(view.steps, times, lens))
-    figure.add_traces(_coverage_traces(view.steps, times, lens))
-    figure.add_traces(_traffic_traces(view.steps, times, lens))
-    _axes(figure, view, lens)
-    _titles(figure, titles, lens)
+    times = [fmt.local(t, lens.zone).isoformat() for t in (*view.steps.start, view.steps.until)]
+    steps = view.steps
+    traces = [
+        *_span_traces(steps, lens),
+        *_failure_traces(view, times, lens),
+        *_latency_traces(steps, times, lens),
+        *_coverage_traces(steps, times, lens),
+        *_traffic_traces(steps, times, lens),
+    ]
+    shapes, annotations = [], _titles(titles, lens)
     if view.limit is not None:
-        _objective(figure, view.limit, lens)
+        line, label = _objective(view.limit, lens)
+        shapes.append(line)
+        annotations.append(label)
     for marker in view.markers:
-        _change(figure, fmt.local(marker.start, lens.zone), marker_hover(marker, lens), lens)
-    return figure
+        line, label = _change(fmt.local(marker.start, lens.zone).isoformat(), marker_hover(marker, lens), lens)
+        shapes.append(line)
+        annotations.append(label)
+    layout = {**_layout(view, lens), "shapes": shapes, "annotations": annotations, "uirevision": revision}
+    return {"data": traces, "layout": layout}
 
 
-def _line(y: Sequence[float | None], times: list[datetime], axis: str, **style: Any) -> go.Scatter:
+def _line(y: Sequence[float | None], times: list[str], axis: str, **style: Any) -> Trace:
     style["customdata"] = [*style["customdata"], *style["customdata"][-1:]]
     line = {"shape": "hv", **style.pop("line")}
-    return go.Scatter(x=times, y=[*y, *y[-1:]], yaxis=axis, mode="lines", line=line, connectgaps=False, **style)
+    drawn = {"type": "scatter", "mode": "lines", "x": times, "y": [*y, *y[-1:]], "yaxis": axis, "line": line}
+    return {**drawn, "connectgaps": False, **style}
 
 
-def _failure_traces(view: CustomerView, times: list[datetime], lens: Lens) -> list[go.Scatter]:
+def _failure_traces(view: CustomerView, times: list[str], lens: Lens) -> list[Trace]:
     steps = view.steps
     ratios = [steps.ratio(i) for i in range(len(steps))]
     hover = [
@@ -68,7 +78,7 @@ def _counts(steps: Steps, i: int, lens: Lens) -> str:
     return lens.words("hover.counts", **counts)
 
 
-def _latency_traces(steps: Steps, times: list[datetime], lens: Lens) -> list[go.Scatter]:
+def _latency_traces(steps: Steps, times: list[str], lens: Lens) -> list[Trace]:
     c = lens.colours
     styles = {
         "p50": {"color": c.accent_2, "width": 1.4},
@@ -88,7 +98,7 @@ def _latency_traces(steps: Steps, times: list[datetime], lens: Lens) -> list[go.
     return traces
 
 
-def _coverage_traces(steps: Steps, times: list[datetime], lens: Lens) -> list[go.Scatter]:
+def _coverage_traces(steps: Steps, times: list[str], lens: Lens) -> list[Trace]:
     coverages = [steps.coverage(i) for i in range(len(steps))]
     hover = [
         ""
@@ -110,7 +120,7 @@ def _coverage_traces(steps: Steps, times: list[datetime], lens: Lens) -> list[go
     ]  # fmt: skip
 
 
-def _traffic_traces(steps: Steps, times: list[datetime], lens: Lens) -> list[go.Scatter]:
+def _traffic_traces(steps: Steps, times: list[str], lens: Lens) -> list[Trace]:
     c = lens.colours
     fills = {"s2xx": c.accent_3, "s3xx": c.accent_2, "s4xx": c.faint, "s5xx": c.text}
     per_minute = [60_000 / steps.length_ms(i) for i in range(len(steps))]
@@ -129,7 +139,7 @@ def _traffic_traces(steps: Steps, times: list[datetime], lens: Lens) -> list[go.
     return traces
 
 
-def _span_traces(steps: Steps, lens: Lens) -> list[go.Scatter]:
+def _span_traces(steps: Steps, lens: Lens) -> list[Trace]:
     """Hatched spans over all panels, on an axis of their own from 0 to 1."""
     c = lens.colours
     kinds = (
@@ -140,40 +150,54 @@ def _span_traces(steps: Steps, lens: Lens) -> list[go.Scatter]:
     for key, spans, hatch, ground in kinds:
         if not spans:
             continue
-        xs: list[datetime | None] = []
+        xs: list[str | None] = []
         ys: list[float | None] = []
         for start, end in spans:
-            left, right = fmt.local(start, lens.zone), fmt.local(end, lens.zone)
+            left, right = (fmt.local(t, lens.zone).isoformat() for t in (start, end))
             xs += [left, right, right, left, left, None]
             ys += [0, 0, 1, 1, 0, None]
+        pattern = {"shape": "/", "size": 6, "solidity": 0.12, "fgcolor": hatch, "bgcolor": ground}
         traces.append(
-            go.Scatter(
-                x=xs, y=ys, yaxis="y5", mode="lines", line={"width": 0}, fill="toself", hoverinfo="skip",
-                name=lens.words(key), legend="legend3",
-                fillcolor=ground, fillpattern={"shape": "/", "size": 6, "solidity": 0.12, "fgcolor": hatch,
-                                               "bgcolor": ground, "fillmode": "replace"},
-            )
-        )  # fmt: skip
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": xs,
+                "y": ys,
+                "yaxis": "y5",
+                "line": {"width": 0},
+                "fill": "toself",
+                "fillcolor": ground,
+                "fillpattern": {**pattern, "fillmode": "replace"},
+                "hoverinfo": "skip",
+                "name": lens.words(key),
+                "legend": "legend3",
+            }
+        )
     return traces
 
 
-def _axes(figure: go.Figure, view: CustomerView, lens: Lens) -> None:
+def _layout(view: CustomerView, lens: Lens) -> dict[str, Any]:
     c = lens.colours
-    figure.update_layout(
-        height=HEIGHT,
-        margin={"l": 64, "r": 18, "t": 6, "b": 56},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"family": FONT, "size": 12, "color": c.text},
-        hovermode="x unified",
-        hoversubplots="axis",
-        hoverlabel={"bgcolor": c.panel, "bordercolor": c.line, "font": {"family": FONT, "size": 12, "color": c.text}},
-        dragmode="zoom",
-        separators="." + fmt.THIN,
-        xaxis=_time_axis(view.steps, lens),
+    return {
+        "template": {},
+        "height": HEIGHT,
+        "margin": {"l": 64, "r": 18, "t": 6, "b": 56},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": 12, "color": c.text},
+        "hovermode": "x unified",
+        "hoversubplots": "axis",
+        "hoverlabel": {
+            "bgcolor": c.panel,
+            "bordercolor": c.line,
+            "font": {"family": FONT, "size": 12, "color": c.text},
+        },
+        "dragmode": "zoom",
+        "separators": "." + fmt.THIN,
+        "xaxis": _time_axis(view.steps, lens),
         **_value_axes(view, lens),
         **_legends(c.muted),
-    )
+    }
 
 
 def _axis(lens: Lens) -> dict[str, Any]:
@@ -194,7 +218,7 @@ def _time_axis(steps: Steps, lens: Lens) -> dict[str, Any]:
     w = lens.words
     return {
         **_axis(lens),
-        "range": [fmt.local(steps.start[0], lens.zone), fmt.local(steps.until, lens.zone)],
+        "range": [fmt.local(t, lens.zone).isoformat() for t in (steps.start[0], steps.until)],
         "anchor": "y4",
         "showline": True,
         "ticks": "outside",
@@ -262,39 +286,85 @@ def _tick_formats(language: str) -> list[dict[str, Any]]:
     ]
 
 
-def _titles(figure: go.Figure, titles: Titles, lens: Lens) -> None:
+def _titles(titles: Titles, lens: Lens) -> list[dict[str, Any]]:
     panels = {"y": titles.failures, "y2": titles.latency, "y3": titles.coverage, "y4": titles.traffic}
-    for axis, text in panels.items():
-        figure.add_annotation(
-            text=f"<b>{_plain(text)}</b>", xref="paper", yref="paper", x=0, y=_DOMAINS[axis][1], xshift=-66, yshift=4,
-            xanchor="left", yanchor="bottom", showarrow=False, font={"size": 13, "color": lens.colours.text},
-        )  # fmt: skip
+    return [
+        {
+            "text": f"<b>{_plain(text)}</b>",
+            "xref": "paper",
+            "yref": "paper",
+            "x": 0,
+            "y": _DOMAINS[axis][1],
+            "xshift": -66,
+            "yshift": 4,
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "showarrow": False,
+            "font": {"size": 13, "color": lens.colours.text},
+        }
+        for axis, text in panels.items()
+    ]
 
 
-def _objective(figure: go.Figure, limit: float, lens: Lens) -> None:
-    c = lens.colours
-    figure.add_shape(
-        type="line", xref="paper", x0=0, x1=1, yref="y", y0=limit * 100, y1=limit * 100,
-        line={"color": c.muted, "width": 1, "dash": "dash"},
-    )  # fmt: skip
-    figure.add_annotation(
-        text=lens.words("axis.objective", limit=fmt.promise(limit)), xref="paper", x=0, yref="y", y=limit * 100,
-        xanchor="left", yanchor="bottom", showarrow=False, font={"size": 11, "color": c.muted},
-        bgcolor=alpha(c.background, 0.8), borderpad=1, xshift=4, yshift=2,
-    )  # fmt: skip
+def _objective(limit: float, lens: Lens) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Line and label of the objective."""
+    c, y = lens.colours, limit * 100
+    line = {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "yref": "y",
+        "y0": y,
+        "y1": y,
+        "line": {"color": c.muted, "width": 1, "dash": "dash"},
+    }
+    label = {
+        "text": lens.words("axis.objective", limit=fmt.promise(limit)),
+        "xref": "paper",
+        "x": 0,
+        "xanchor": "left",
+        "xshift": 4,
+        "yref": "y",
+        "y": y,
+        "yanchor": "bottom",
+        "yshift": 2,
+        "showarrow": False,
+        "font": {"size": 11, "color": c.muted},
+        "bgcolor": alpha(c.background, 0.8),
+        "borderpad": 1,
+    }
+    return line, label
 
 
-def _change(figure: go.Figure, at: datetime, hover: str, lens: Lens) -> None:
+def _change(at: str, hover: str, lens: Lens) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Line and sign of a change; the sign answers the pointer."""
     c, top = lens.colours, _DOMAINS["y"][1]
-    figure.add_shape(
-        type="line", xref="x", x0=at, x1=at, yref="paper", y0=0, y1=top, layer="below",
-        line={"color": c.text, "width": 1, "dash": "dot"},
-    )  # fmt: skip
-    figure.add_annotation(
-        text="▾", xref="x", x=at, yref="paper", y=top, yanchor="middle", showarrow=False, hovertext=hover,
-        font={"size": 16, "color": c.text}, captureevents=True,
-        hoverlabel={"bgcolor": c.panel, "bordercolor": c.line, "font": {"color": c.text, "size": 12}},
-    )  # fmt: skip
+    line = {
+        "type": "line",
+        "xref": "x",
+        "x0": at,
+        "x1": at,
+        "yref": "paper",
+        "y0": 0,
+        "y1": top,
+        "layer": "below",
+        "line": {"color": c.text, "width": 1, "dash": "dot"},
+    }
+    label = {
+        "text": "▾",
+        "xref": "x",
+        "x": at,
+        "yref": "paper",
+        "y": top,
+        "yanchor": "middle",
+        "showarrow": False,
+        "font": {"size": 16, "color": c.text},
+        "captureevents": True,
+        "hovertext": hover,
+        "hoverlabel": {"bgcolor": c.panel, "bordercolor": c.line, "font": {"color": c.text, "size": 12}},
+    }
+    return line, label
 
 
 def _plain(text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import plotly.graph_objects as go
 import streamlit as st
 
 from contracts.entities import Customer
@@ -156,9 +157,9 @@ def _draw_customer(context: Context, lens: Lens, chosen: Range, customer_id: str
     if late:
         st.html(markup.stale(lens, data.newest))
     st.html(markup.figures(customer_view.key_figures(view, lens)))
-    figure = customer_figure(view, customer_view.titles(view, lens), lens)
-    figure.update_layout(uirevision=f"{customer.id} {service} {chosen.name}")
-    st.plotly_chart(figure, theme=None, key=f"chart-{customer.id}", config=_PLOT_CONFIG)
+    revision = f"{customer.id} {service} {chosen.name}"
+    figure = customer_figure(view, customer_view.titles(view, lens), lens, revision)
+    st.plotly_chart(go.Figure(figure), theme=None, key=f"chart-{customer.id}", config=_PLOT_CONFIG)
     st.html(customer_view.changes_table(view.markers, lens))
 
 

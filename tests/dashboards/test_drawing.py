@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import plotly.graph_objects as go
 import pytest
 
 import dashboards
@@ -42,7 +44,7 @@ def figure_of(customer_id: str = "c003", zone: str = "Asia/Shanghai", age_ms: in
     data = SyntheticBackend(age_ms=age_ms).customer(customer_id, None, NOW - DAY, NOW, 600_000)
     view = customer.customer_view(data, make_customer(customer_id, 0.995), None)
     lens = make_lens(zone=zone)
-    return data, customer_figure(view, customer.titles(view, lens), lens)
+    return data, go.Figure(customer_figure(view, customer.titles(view, lens), lens))  # Plotly checks every property
 
 
 def test_the_panels_share_one_time_axis_in_the_viewers_zone() -> None:
@@ -50,7 +52,7 @@ def test_the_panels_share_one_time_axis_in_the_viewers_zone() -> None:
     lines = [t for t in figure.data if t.yaxis in ("y", "y2", "y3", "y4")]
     assert {t.xaxis for t in lines} == {None}  # the one axis x: zooming one panel zooms all
     assert len(lines) == 1 + 3 + 1 + 4
-    first = lines[0].x[0].replace(tzinfo=ZoneInfo("Asia/Shanghai"))
+    first = datetime.fromisoformat(lines[0].x[0]).replace(tzinfo=ZoneInfo("Asia/Shanghai"))
     assert int(first.timestamp() * 1000) == data.steps.start[0]
     assert "Asia/Shanghai (UTC+8)" in figure.layout.xaxis.title.text
     for axis in ("yaxis", "yaxis2", "yaxis3", "yaxis4"):
@@ -86,7 +88,7 @@ def test_a_customer_without_any_data_still_has_a_chart() -> None:
     view = customer.CustomerView("x", customer.State.NO_TRAFFIC, None, None, customer.Sums(), 300_000,
                                  make_steps([0, 0], [0, 0]), ())  # fmt: skip
     lens = make_lens()
-    figure = customer_figure(view, customer.titles(view, lens), lens)
+    figure = go.Figure(customer_figure(view, customer.titles(view, lens), lens))
     assert [t.name for t in figure.data if t.yaxis == "y5"] == ["no data"]
 
 
