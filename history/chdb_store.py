@@ -43,6 +43,7 @@ _SETTINGS = {
     "output_format_arrow_string_as_string": "1",
     "output_format_arrow_compression_method": "'none'",
     "do_not_merge_across_partitions_select_final": "1",
+    "optimize_move_to_prewhere_if_final": "1",
     "max_query_size": str(64 * MIB),
     "max_partitions_per_insert_block": "1000",
 }

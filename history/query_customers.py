@@ -64,14 +64,14 @@ WHERE {_OF_CUSTOMER} AND minute > {{closed:Int64}} AND minute >= {{start:Int64}}
     AND (minute, service) NOT IN (SELECT minute, service FROM minutes WHERE customer = {{customer:String}}
         AND minute > {{closed:Int64}})
 GROUP BY i"""
-_CLOSED = "SELECT max(minute) AS closed FROM coverage_minutes"
 _DIRTY = """SELECT minute FROM dirty_minutes FINAL
 WHERE dirty = 1 AND minute >= {start:Int64} AND minute < {end:Int64}"""
 
 _SERVICES = """SELECT DISTINCT service FROM (SELECT customer, service FROM hours UNION ALL
 SELECT customer, service FROM minutes WHERE minute >= {since:Int64})
 WHERE customer = {customer:String} ORDER BY service"""
-_NEWEST = "SELECT max(minute) AS minute FROM minutes"
+_REACH = """SELECT (SELECT max(minute) FROM minutes) AS newest,
+    (SELECT max(minute) FROM coverage_minutes) AS closed"""
 _OF_SERVICE = "customer = {customer:String} AND service = {service:String}"
 _CELLS = f"""SELECT cell, toInt64(sum(n)) AS total FROM
 {_SOURCE.format(columns="latency_cell, latency_count", where=_OF_SERVICE)}
@@ -80,7 +80,7 @@ ARRAY JOIN latency_cell AS cell, latency_count AS n GROUP BY cell ORDER BY cell"
 
 def fleet_overview(store: Store, start: int, end: int, spark_step_ms: int = 30 * MINUTE_MS) -> list[CustomerOverview]:
     """All customers with traffic or expected traffic in [start, end), by name. `start` on a whole minute."""
-    span = _span(store, start, end)
+    span = _span(_reach(store)[0], start, end)
     totals = store.query(_TOTALS, span)
     steps = max(1, -(-(end - start) // spark_step_ms))
     window = {"start": start, "end": end, "step": spark_step_ms}
@@ -118,8 +118,8 @@ def customer_series(
     """One customer (service None: all its services) in [start, end), a whole number of minutes per step. Latency is
     of delivery, unless `service` is compute. Coverage is the customer's, whatever the service."""
     steps = max(0, -(-(end - start) // step_ms))
-    closed = int(store.query(_CLOSED)["closed"][0])
-    span = _span(store, start, end, step_ms)
+    newest, closed = _reach(store)
+    span = _span(newest, start, end, step_ms)
     window = {**span, "step": step_ms, "customer": customer, "service": service or "", "closed": closed}
     measured, stream = store.query(_SERIES, window), store.query(_STREAM, window)
     counts = {n: _column(measured, f"total_{n}", steps) + _column(stream, f"total_{n}", steps) for n in COUNT_NAMES}
@@ -149,25 +149,30 @@ def customer_series(
 
 def customer_totals(store: Store, start: int, end: int) -> dict[str, dict[str, int]]:
     """Every count (COUNT_NAMES) per customer in [start, end): response and failure classes among them."""
-    rows = store.query(_TOTALS, _span(store, start, end))
+    rows = store.query(_TOTALS, _span(_reach(store)[0], start, end))
     return {name: _counts(rows, i) for i, name in enumerate(rows["customer"])}
 
 
 def services(store: Store, customer: str) -> tuple[str, ...]:
     """Services a customer has had traffic for, by name."""
-    newest = int(store.query(_NEWEST)["minute"][0])
+    newest, _ = _reach(store)
     return tuple(store.query(_SERVICES, {"customer": customer, "since": newest - HOUR_MS})["service"])
 
 
 def latency_cells(store: Store, customer: str, service: str, start: int, end: int) -> dict[int, int]:
     """The merged latency histogram of a customer's service, sparse, as contracts.histogram reads it."""
-    rows = store.query(_CELLS, {**_span(store, start, end), "customer": customer, "service": service})
+    rows = store.query(_CELLS, {**_span(_reach(store)[0], start, end), "customer": customer, "service": service})
     return dict(zip(rows["cell"], rows["total"], strict=True))
 
 
-def _span(store: Store, start: int, end: int, step_ms: int = 0) -> dict[str, int]:
-    """Borders of the whole hours inside [start, end), up to the newest hour that is over. None when steps cut hours."""
-    newest = int(store.query(_NEWEST)["minute"][0])
+def _reach(store: Store) -> tuple[int, int]:
+    """Newest minute shown, newest minute that has ended; 0 before the first."""
+    row = store.query(_REACH)
+    return int(row["newest"][0] or 0), int(row["closed"][0] or 0)
+
+
+def _span(newest: int, start: int, end: int, step_ms: int = 0) -> dict[str, int]:
+    """Borders of the whole hours inside [start, end), up to the newest hour that is over; none when steps cut hours."""
     inside = -(-start // HOUR_MS) * HOUR_MS
     outside = max(inside, min(end, newest) // HOUR_MS * HOUR_MS)
     if step_ms and (step_ms % HOUR_MS or start % HOUR_MS):

@@ -21,7 +21,8 @@ from history.dirty import DirtyMinutes
 from history.versions import Versions
 
 _CLOSED_THROUGH = "SELECT max(minute) AS minute FROM coverage_minutes"
-_NEWEST_DATA = "SELECT max(minute) AS minute FROM box_minutes"
+_NEWEST_DATA = """SELECT max(minute) AS minute FROM (
+SELECT max(minute) AS minute FROM box_minutes UNION ALL SELECT max(minute) FROM minutes)"""
 _SHOWN = f"""SELECT minute, customer, service, requests, {rollups.FAILURES} AS failures, coverage
 FROM (SELECT * FROM minutes FINAL WHERE minute IN {{minutes:Array(Int64)}}) AS m
 LEFT JOIN (SELECT minute, customer, coverage FROM coverage_minutes FINAL WHERE minute IN {{minutes:Array(Int64)}}) AS c
@@ -95,7 +96,6 @@ class Recompute:
         if minutes:
             parameters = {"minutes": minutes, "version": self._versions.next()}
             self._store.execute(rollups.MINUTES, parameters)
-            self._store.execute(rollups.BOX_MINUTES, parameters)
             self._dirty.refreshed(minutes, now)
 
     def _close(self, minutes: list[int], now: int) -> int:

@@ -40,7 +40,7 @@ class SinkSettings(RecomputeSettings):
     `block_rows`: rows of slices or headers stored at a time (memory). `poll_records`: records per read.
     `blocks_per_step`: bound on a step that catches up."""
 
-    flush_every_ms: int = 2_000
+    flush_every_ms: int = 3_000
     block_rows: int = 200_000
     poll_records: int = 500
     blocks_per_step: int = 8

@@ -27,4 +27,5 @@ CREATE TABLE IF NOT EXISTS minutes
 )
 ENGINE = ReplacingMergeTree(version)
 PARTITION BY intDiv(minute, 2592000000)
-ORDER BY (minute, customer, service);
+ORDER BY (minute, customer, service)
+SETTINGS index_granularity = 512;

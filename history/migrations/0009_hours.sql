@@ -26,4 +26,5 @@ CREATE TABLE IF NOT EXISTS hours
     version UInt64
 )
 ENGINE = ReplacingMergeTree(version)
-ORDER BY (hour, customer, service);
+ORDER BY (hour, customer, service)
+SETTINGS index_granularity = 256;
