@@ -12,8 +12,12 @@ from typing import Protocol, cast
 from contracts.errors import ContractError
 from contracts.protocols import LogError, StoreError
 from dipper.control import ControlError
-from dipper.paths import DataDirBusy
+from dipper.errors import DipperError
 from dipper.settings import ENVIRONMENT, SettingsError
+from ingest.bind import BindRefused
+from ingest.errors import IngestError
+from ingest.registry.errors import RegistryError
+from simulator.errors import SimulatorError
 
 # Modules with `add_parser(subparsers)`, in the order `--help` shows them. Imported for their parsers, so they defer
 # whatever is slow to import.
@@ -28,7 +32,8 @@ COMMANDS = (
     "dipper.history_cli",
     "dipper.localise_cli",
 )
-EXPECTED_ERRORS = (ContractError, ControlError, DataDirBusy, LogError, SettingsError, StoreError)
+WRONG_INPUT = (SettingsError, ContractError, SimulatorError, BindRefused)
+NOT_DONE = (ControlError, DipperError, IngestError, LogError, RegistryError, StoreError)
 
 
 class Command(Protocol):
@@ -58,10 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))
-    except (SettingsError, ContractError) as error:
+    except WRONG_INPUT as error:
         print(f"dipper: {error}", file=sys.stderr)
         return 2
-    except EXPECTED_ERRORS as error:
+    except NOT_DONE as error:
         print(f"dipper: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from dipper.errors import DipperError
+
 logger = logging.getLogger(__name__)
 
 MAX_REQUEST_BYTES = 1 << 20
@@ -22,7 +24,7 @@ MAX_ANSWER_BYTES = 1 << 28
 ANSWER_TIMEOUT_S = 600.0
 
 
-class ControlError(Exception):
+class ControlError(DipperError):
     """The running process refused the command, or did not answer as expected; the message is for people."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from dipper.engine import Engine
+from dipper.errors import DipperError
 from ingest.operators import CHANGES_SCOPE, change_to_json
 from simulator.fleet import Fleet
 from simulator.world import World
@@ -18,7 +19,7 @@ ANNOUNCER = "simulated-operators"
 Post = Callable[[str, Mapping[str, str], bytes], Awaitable[tuple[int, dict[str, str], bytes]]]
 
 
-class FleetError(Exception):
+class FleetError(DipperError):
     """The simulated fleet could not be set up or its people were refused."""
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dipper.errors import DipperError
+
 DATA_VARIABLE = "DIPPER_DATA"
 DEFAULT_DATA = "var"
 
 
-class DataDirBusy(Exception):
+class DataDirBusy(DipperError):
     """Another process owns the data directory."""
 
 

@@ -85,3 +85,9 @@ class Process:
 def python(*arguments):
     """A command line of this environment's Python."""
     return [sys.executable, *arguments]
+
+
+def run_to_end(command, deadline_s=120):
+    """Exit code, standard output and standard error of a command."""
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, cwd=ROOT, timeout=deadline_s)
+    return done.returncode, done.stdout, done.stderr
