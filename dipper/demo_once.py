@@ -25,7 +25,7 @@ from simulator.settings import Settings, build_fleet
 from simulator.truth import compare_ledger, compare_minutes
 
 # Simulated time waits for each append, so nothing is gained by waiting for others to share an fsync.
-GROUP_COMMIT_MS = 1
+GROUP_COMMIT_MS = 0
 
 
 @dataclass(frozen=True, slots=True)

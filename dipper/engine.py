@@ -15,6 +15,7 @@ from history.sink import Sink, SinkSettings
 from ingest.gateway import Gateway, GatewaySettings
 from ingest.log.embedded import EmbeddedLog
 from ingest.registry import SqliteRegistry
+from ingest.tuning import tune_gc
 from streams.local import LocalRunner
 from streams.settings import QualitySettings, StreamSettings
 
@@ -67,6 +68,7 @@ def open_engine(
 ) -> Engine:
     """Open or create a deployment in a data directory. `manual`: the gateway flushes and beats only when told to;
     `live` False: the minute under way is not recomputed for pages. Raises LogError or StoreError with a sentence."""
+    tune_gc()
     registry = SqliteRegistry(paths.registry, clock=clock)
     opened: list[Any] = [registry]
     try:

@@ -14,6 +14,7 @@ import uvicorn
 from dipper.settings import Listener, SettingsError
 
 SHUTDOWN_S = 5
+MOST_CONNECTIONS = 8192  # beyond it uvicorn answers 503: boxes come back, memory stays bounded
 
 
 class Server(uvicorn.Server):
@@ -50,6 +51,7 @@ def server_for(app: Any, *, tls_cert: Path | None = None, tls_key: Path | None =
         timeout_graceful_shutdown=SHUTDOWN_S,
         timeout_keep_alive=75,
         backlog=2048,
+        limit_concurrency=MOST_CONNECTIONS,
         server_header=False,
         ssl_certfile=None if tls_cert is None else str(tls_cert),
         ssl_keyfile=None if tls_key is None else str(tls_key),
