@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 import threading
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_exporter.errors import SpoolError
-from agent_exporter.ranges import from_ranges, to_ranges
+from agent_exporter.ranges import Runs
 from agent_exporter.records import REPORT, STATE, pack, scan, unpack
 from agent_exporter.segments import Segments
 from contracts.report import DROP_SPOOL_CORRUPT, DROP_SPOOL_FULL, MAX_EARLIER_BOOTS, EarlierBoot
@@ -103,6 +104,9 @@ class Spool:
         self._segment_bytes = max(MIN_SEGMENT_BYTES, max_bytes // SEGMENTS_PER_SPOOL)
         self._lock = threading.Lock()
         self._queue: deque[Entry] = deque()  # oldest first; settled ones are dropped from the left
+        # The same reports by name and by segment, so that a tick's work does not grow with the spool.
+        self._names: dict[str, Runs] = {}
+        self._in_segment: Counter[int] = Counter()
         self._live: Entry | None = None
         self._commit = 0
         self._boots: dict[str, _Boot] = {}
@@ -127,23 +131,21 @@ class Spool:
     def oldest_seq(self) -> int | None:
         """Oldest seq of the running boot that waits."""
         with self._lock:
-            return next((e.seq for e in self._waiting() if e.boot == self._boot), None)
+            return self._names[self._boot].first if self._boot in self._names else None
 
     def earlier_boots(self, seq: int) -> list[EarlierBoot]:
         """What to say of earlier boots in the running boot's report `seq`, oldest boots first."""
         with self._lock:
-            oldest: dict[str, int] = {}
-            for entry in self._waiting():
-                oldest.setdefault(entry.boot, entry.seq)
             result = []
             for boot, known in [(b, k) for b, k in self._boots.items() if b != self._boot][:MAX_EARLIER_BOOTS]:
-                if boot not in oldest:
+                oldest = self._names[boot].first if boot in self._names else None
+                if oldest is None:
                     known.closed_by = known.closed_by or seq
                 total, said = known.total(), known.declared
                 result.append(
                     EarlierBoot(
                         boot,
-                        oldest.get(boot),
+                        oldest,
                         total.reports - said.reports,
                         total.requests - said.requests,
                         total.slices - said.slices,
@@ -171,7 +173,8 @@ class Spool:
                 self._boots[self._boot].declared = before
                 raise SpoolError(f"spool: cannot write: {error.strerror or error}") from error
             self.state = state
-            self._queue.extend(entry for entry, _ in reports)
+            for entry, _ in reports:
+                self._enqueue(entry)
             self._live = next((e for e, _ in reversed(reports) if e.live), self._live)
             self._remove_finished_segments()
 
@@ -198,21 +201,35 @@ class Spool:
                 if entry.segment == number and not entry.settled:
                     self._drop_entry(entry)
 
-    def _drop_entry(self, entry: Entry) -> None:
+    def _enqueue(self, entry: Entry) -> None:
+        self._queue.append(entry)
+        self._names.setdefault(entry.boot, Runs()).add(entry.seq)
+        self._in_segment[entry.segment] += 1
+
+    def _dequeue(self, entry: Entry) -> None:
+        """It waits no more. The queue itself is cleared from the left, when it is looked at."""
+        if entry.settled:
+            return
         entry.settled = True
+        self._in_segment[entry.segment] -= 1
+        names = self._names[entry.boot]
+        names.remove(entry.seq)
+        if names.first is None:
+            del self._names[entry.boot]
+
+    def _drop_entry(self, entry: Entry) -> None:
+        self._dequeue(entry)
         if entry.in_flight:
             entry.evicted = True  # declared when the attempt fails
         else:
             self._boots[entry.boot].drop(DROP_SPOOL_FULL, entry.requests, entry.slices)
 
     def _pack_state(self, reports: list[tuple[Entry, bytes]], state: Any) -> bytes:
-        waiting: dict[str, list[int]] = {}
-        for entry in self._waiting():
-            waiting.setdefault(entry.boot, []).append(entry.seq)
+        waiting = {boot: Runs(names.to_list()) for boot, names in self._names.items()}
         for entry, _ in reports:
-            waiting.setdefault(entry.boot, []).append(entry.seq)
+            waiting.setdefault(entry.boot, Runs()).add(entry.seq)
         document = {
-            "waiting": {boot: to_ranges(seqs) for boot, seqs in waiting.items()},
+            "waiting": {boot: names.to_list() for boot, names in waiting.items()},
             "reports": [[e.boot, e.seq, e.requests, e.slices] for e, _ in reports],
             "boots": {boot: known.to_dict() for boot, known in self._boots.items()},
             "agent": state,
@@ -222,10 +239,10 @@ class Spool:
 
     def _remove_finished_segments(self) -> None:
         """Segments without a waiting report, the newest excepted: it holds the state."""
-        needed = {entry.segment for entry in self._waiting()}
         for number in list(self._segments.sizes)[:-1]:
-            if number not in needed:
+            if not self._in_segment[number]:
                 self._segments.remove(number)
+                del self._in_segment[number]
 
     # -- what the sender needs ---------------------------------------------------------------------------------
 
@@ -248,7 +265,7 @@ class Spool:
                 return None
             body = self._read(entry)
             if body is None:
-                entry.settled = True
+                self._dequeue(entry)
                 self._boots[entry.boot].drop(DROP_SPOOL_CORRUPT, entry.requests, entry.slices)
             else:
                 entry.in_flight = True
@@ -264,7 +281,8 @@ class Spool:
     def settle(self, entry: Entry) -> None:
         """The server has the report, or has refused and counted it."""
         with self._lock:
-            entry.in_flight, entry.evicted, entry.settled = False, False, True
+            entry.in_flight = entry.evicted = False
+            self._dequeue(entry)
             if entry.boot == self._boot:
                 done = [b for b, known in self._boots.items() if 0 < known.closed_by <= entry.seq]
                 for boot in done:
@@ -285,7 +303,7 @@ class Spool:
     def waiting(self) -> int:
         """How many reports wait."""
         with self._lock:
-            return sum(1 for _ in self._waiting())
+            return sum(self._in_segment.values())
 
     @property
     def size_bytes(self) -> int:
@@ -335,13 +353,14 @@ class Spool:
         self._boots = {boot: _Boot.from_dict(known) for boot, known in newest["boots"].items()}
         waiting = []
         for boot, runs in newest["waiting"].items():
-            for seq in from_ranges(runs):
+            for seq in Runs(runs):
                 entry = found.get((boot, seq))
                 if entry is not None:
                     waiting.append(entry)
                 else:
                     self._boots[boot].drop(DROP_SPOOL_CORRUPT, *counts.get((boot, seq), (0, 0)))
-        self._queue.extend(sorted(waiting, key=lambda e: (e.segment, e.offset)))
+        for entry in sorted(waiting, key=lambda e: (e.segment, e.offset)):
+            self._enqueue(entry)
 
     def _cut_after(self, at: int, end: int) -> None:
         """Remove what was written after the newest state: a commit that never became whole."""
@@ -389,4 +408,4 @@ def _split(payload: bytes) -> tuple[list[Any], bytes]:
 
 def _entry(payload: bytes) -> Entry:
     boot, seq, requests, slices, correction_ms = _split(payload)[0]
-    return Entry(boot, seq, requests, slices, correction_ms, live=False)
+    return Entry(sys.intern(boot), seq, requests, slices, correction_ms, live=False)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_exporter.ranges import from_ranges, to_ranges
+from agent_exporter.ranges import Runs
 from agent_exporter.records import REPORT, STATE, pack, scan
 
 payloads = st.lists(st.tuples(st.sampled_from([REPORT, STATE]), st.binary(max_size=60)), max_size=6)
@@ -48,8 +48,15 @@ def test_cut_or_garbage_leaves_the_records_before_it(
     assert [r.commit for r in scan(stream[:cut] + garbage)][:whole] == list(range(whole))
 
 
-@given(st.sets(st.integers(1, 60)))
-def test_ranges_name_the_same_numbers(numbers: set[int]) -> None:
-    runs = to_ranges(sorted(numbers))
-    assert list(from_ranges(runs)) == sorted(numbers)
-    assert all(b[0] > a[1] + 1 for a, b in pairwise(runs))
+@given(st.sets(st.integers(1, 60)), st.lists(st.integers(1, 60)))
+def test_runs_are_the_set_of_what_was_added_and_not_removed(added: set[int], removed: list[int]) -> None:
+    runs = Runs()
+    for number in sorted(added):
+        runs.add(number)
+    for number in removed:
+        runs.remove(number)
+    left = sorted(added - set(removed))
+    assert list(runs) == left
+    assert len(runs) == len(left)
+    assert runs.first == (left[0] if left else None)
+    assert all(b[0] > a[1] + 1 for a, b in pairwise(Runs(runs.to_list()).to_list()))
