@@ -15,11 +15,12 @@ from typing import Any
 from agent_exporter import __version__
 from agent_exporter.clock import Clock
 from agent_exporter.config import LogSettings, Settings
+from agent_exporter.entries import Drops, Entry
 from agent_exporter.errors import LineError, SpoolError
 from agent_exporter.lines import PARSERS, Event
 from agent_exporter.logfile import LogFile
 from agent_exporter.slices import Accumulator
-from agent_exporter.spool import Drops, Entry, Spool
+from agent_exporter.spool import Spool
 from agent_exporter.tail import UNREADABLE, Tail
 from agent_exporter.vitals import Vitals
 from contracts.report import (

@@ -21,13 +21,14 @@ class Runs:
         else:
             self._runs.append([number, number])
 
-    def remove(self, number: int) -> None:
-        """Take a number out; one that is not in it is no error."""
+    def remove(self, number: int) -> bool:
+        """Take a number out; returns whether it was in."""
         at = bisect_right(self._runs, number, key=lambda run: run[0]) - 1
         if at < 0 or number > self._runs[at][1]:
-            return
+            return False
         first, last = self._runs[at]
         self._runs[at : at + 1] = [run for run in ([first, number - 1], [number + 1, last]) if run[0] <= run[1]]
+        return True
 
     @property
     def first(self) -> int | None:

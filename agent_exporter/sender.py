@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from agent_exporter.clock import Clock
 from agent_exporter.config import DeviceKey, Settings
+from agent_exporter.entries import Entry
 from agent_exporter.errors import SendError
-from agent_exporter.spool import Entry, Spool
+from agent_exporter.spool import Spool
 from agent_exporter.transport import Answer
 from contracts.auth import SERVER_TIME_HEADER, VERSIONS_HEADER, headers_for
 from contracts.report import VERSION

@@ -9,17 +9,14 @@ corrupt, and declared), and what is in older segments and not named is done with
 from __future__ import annotations
 
 import json
-import struct
-import sys
 import threading
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from agent_exporter.entries import Boot, Drops, Entry, entry_of, pack_reports, spans, split
 from agent_exporter.errors import SpoolError
 from agent_exporter.ranges import Runs
 from agent_exporter.records import REPORT, STATE, pack, scan, unpack
@@ -28,70 +25,6 @@ from contracts.report import DROP_SPOOL_CORRUPT, DROP_SPOOL_FULL, MAX_EARLIER_BO
 
 MIN_SEGMENT_BYTES = 128 * 1024
 SEGMENTS_PER_SPOOL = 16
-_NAME_LENGTH = struct.Struct(">H")
-Name = tuple[str, int]  # boot, seq
-
-
-@dataclass(slots=True)
-class Entry:
-    """A report that waits. `segment`, `offset`, `size`: where its record is. `live`: the newest interval when made.
-    `correction_ms`: what its times already hold of the clock's correction."""
-
-    boot: str
-    seq: int
-    requests: int
-    slices: int
-    correction_ms: int
-    live: bool
-    segment: int = 0
-    offset: int = 0
-    size: int = 0
-    settled: bool = False
-    in_flight: bool = False
-    evicted: bool = False  # dropped for space while it was being sent
-    maybe_delivered: bool = False  # an attempt got no answer, so the server may have it
-
-
-@dataclass(slots=True)
-class Drops:
-    """Reports that will never arrive, with the requests and slices in them."""
-
-    reports: int = 0
-    requests: int = 0
-    slices: int = 0
-
-    def add(self, requests: int, slices: int) -> None:
-        """One more report."""
-        self.reports += 1
-        self.requests += requests
-        self.slices += slices
-
-
-@dataclass(slots=True)
-class _Boot:
-    """What is known of one boot: drops by cause, and what its newest report declared of them."""
-
-    drops: dict[str, Drops] = field(default_factory=dict)
-    declared: Drops = field(default_factory=Drops)
-    # First seq of the running boot whose report said that nothing of this boot is left; 0: none yet.
-    closed_by: int = 0
-
-    def drop(self, cause: str, requests: int, slices: int) -> None:
-        self.drops.setdefault(cause, Drops()).add(requests, slices)
-
-    def total(self) -> Drops:
-        each = self.drops.values()
-        return Drops(sum(d.reports for d in each), sum(d.requests for d in each), sum(d.slices for d in each))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "drops": {cause: [d.reports, d.requests, d.slices] for cause, d in self.drops.items()},
-            "declared": [self.declared.reports, self.declared.requests, self.declared.slices],
-        }
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> _Boot:
-        return cls({cause: Drops(*d) for cause, d in document["drops"].items()}, Drops(*document["declared"]))
 
 
 class Spool:
@@ -109,7 +42,7 @@ class Spool:
         self._in_segment: Counter[int] = Counter()
         self._live: Entry | None = None
         self._commit = 0
-        self._boots: dict[str, _Boot] = {}
+        self._boots: dict[str, Boot] = {}
         self._boot = ""
         self.state: dict[str, Any] = {}  # the agent's part of the newest commit; empty on a first start
         self.damaged = False  # bytes were found at the start that are no record
@@ -121,7 +54,7 @@ class Spool:
         """Say which boot the coming commits belong to."""
         with self._lock:
             self._boot = boot
-            self._boots[boot] = _Boot()
+            self._boots[boot] = Boot()
 
     def dropped(self) -> dict[str, Drops]:
         """Drops of the running boot by cause, for its totals."""
@@ -163,10 +96,10 @@ class Spool:
         """
         with self._lock:
             self._commit += 1
-            offsets, body = _pack_reports(reports, self._commit)
+            offsets, body = pack_reports(reports, self._commit)
             before = self._boots[self._boot].declared
             if declared is not None:
-                self._boots[self._boot].declared = _Boot(declared).total()
+                self._boots[self._boot].declared = Boot(declared).total()
             try:
                 self._append(reports, offsets, body, state)
             except OSError as error:
@@ -187,7 +120,7 @@ class Spool:
         self._evict(need)
         packed = self._pack_state(reports, state)  # again: eviction changed what waits
         base = self._segments.append(body, packed + packed)
-        for (entry, _), (offset, size) in zip(reports, _pairs(offsets), strict=True):
+        for (entry, _), (offset, size) in zip(reports, spans(offsets), strict=True):
             entry.segment, entry.offset, entry.size = self._segments.newest, base + offset, size
 
     def _evict(self, need: int) -> None:
@@ -212,10 +145,7 @@ class Spool:
             return
         entry.settled = True
         self._in_segment[entry.segment] -= 1
-        names = self._names[entry.boot]
-        names.remove(entry.seq)
-        if names.first is None:
-            del self._names[entry.boot]
+        self._forget_name(entry.boot, entry.seq)
 
     def _drop_entry(self, entry: Entry) -> None:
         self._dequeue(entry)
@@ -276,7 +206,7 @@ class Spool:
             record = unpack(self._segments.read_at(entry.segment, entry.offset, entry.size))
         except OSError:
             return None
-        return None if record is None else _split(record.payload)[1]
+        return None if record is None else split(record.payload)[1]
 
     def settle(self, entry: Entry) -> None:
         """The server has the report, or has refused and counted it."""
@@ -327,40 +257,54 @@ class Spool:
     # -- recovery ----------------------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        found: dict[Name, Entry] = {}
-        counts: dict[Name, tuple[int, int]] = {}
-        newest: dict[str, Any] = {}
-        at, end = 0, 0
-        for number in list(self._segments.sizes):
+        newest, at, end = b"", 0, 0
+        for number in self._segments.sizes:
             whole = 0
             for record in scan(self._segments.read(number)):
                 whole += record.size
-                if record.kind == REPORT:
-                    entry = _entry(record.payload)
-                    entry.segment, entry.offset, entry.size = number, record.offset, record.size
-                    found[entry.boot, entry.seq] = entry
-                elif record.kind == STATE and record.commit >= self._commit:
-                    newest = json.loads(zlib.decompress(record.payload))
-                    self._commit, at, end = record.commit, number, record.offset + record.size
-                    counts.update({(boot, seq): (r, s) for boot, seq, r, s in newest["reports"]})
+                if record.kind == STATE and record.commit >= self._commit:
+                    newest, self._commit, at, end = record.payload, record.commit, number, record.offset + record.size
             self.damaged = self.damaged or whole != self._segments.sizes[number]
         if newest:
-            self._restore(newest, found, counts)
+            self._restore(json.loads(zlib.decompress(newest)))
         self._cut_after(at, end)
 
-    def _restore(self, newest: dict[str, Any], found: dict[Name, Entry], counts: dict[Name, tuple[int, int]]) -> None:
-        self.state = newest["agent"]
-        self._boots = {boot: _Boot.from_dict(known) for boot, known in newest["boots"].items()}
-        waiting = []
-        for boot, runs in newest["waiting"].items():
-            for seq in Runs(runs):
-                entry = found.get((boot, seq))
-                if entry is not None:
-                    waiting.append(entry)
-                else:
-                    self._boots[boot].drop(DROP_SPOOL_CORRUPT, *counts.get((boot, seq), (0, 0)))
-        for entry in sorted(waiting, key=lambda e: (e.segment, e.offset)):
-            self._enqueue(entry)
+    def _restore(self, document: dict[str, Any]) -> None:
+        """Find the records of what waits, newest first: a name twice is a commit that failed and was made again."""
+        self.state = document["agent"]
+        self._boots = {boot: Boot.from_dict(known) for boot, known in document["boots"].items()}
+        self._names = {boot: Runs(runs) for boot, runs in document["waiting"].items()}
+        missing = {boot: Runs(runs) for boot, runs in document["waiting"].items()}
+        for number in reversed(self._segments.sizes):
+            for record in reversed(list(scan(self._segments.read(number)))):
+                if record.kind != REPORT:
+                    continue
+                entry = entry_of(record.payload)
+                if entry.boot in missing and missing[entry.boot].remove(entry.seq):
+                    entry.segment, entry.offset, entry.size = number, record.offset, record.size
+                    self._queue.appendleft(entry)
+                    self._in_segment[number] += 1
+        lost = {(boot, seq) for boot, runs in missing.items() for seq in runs}
+        if lost:
+            self._declare_rotten(lost)
+
+    def _declare_rotten(self, lost: set[tuple[str, int]]) -> None:
+        """Drop what the newest state names and no record holds. The state of its commit says what was in it."""
+        counts: dict[tuple[str, int], tuple[int, int]] = {}
+        for number in self._segments.sizes:
+            for record in scan(self._segments.read(number)):
+                if record.kind == STATE:
+                    reports = json.loads(zlib.decompress(record.payload))["reports"]
+                    counts.update({(b, seq): (r, n) for b, seq, r, n in reports if (b, seq) in lost})
+        for boot, seq in sorted(lost):
+            self._boots[boot].drop(DROP_SPOOL_CORRUPT, *counts.get((boot, seq), (0, 0)))
+            self._forget_name(boot, seq)
+
+    def _forget_name(self, boot: str, seq: int) -> None:
+        names = self._names[boot]
+        names.remove(seq)
+        if names.first is None:
+            del self._names[boot]
 
     def _cut_after(self, at: int, end: int) -> None:
         """Remove what was written after the newest state: a commit that never became whole."""
@@ -381,31 +325,3 @@ def newest_state(directory: Path) -> dict[str, Any] | None:
             if record.kind == STATE and record.commit >= at:
                 newest, at = record.payload, record.commit
     return None if newest is None else json.loads(zlib.decompress(newest))
-
-
-def _pack_reports(reports: list[tuple[Entry, bytes]], commit: int) -> tuple[list[int], bytes]:
-    """The records of a commit's reports, and the offset of each, closed by their length."""
-    offsets, parts, at = [0], [], 0
-    for entry, body in reports:
-        name = json.dumps([entry.boot, entry.seq, entry.requests, entry.slices, entry.correction_ms]).encode()
-        record = pack(REPORT, commit, _NAME_LENGTH.pack(len(name)) + name + body)
-        parts.append(record)
-        at += len(record)
-        offsets.append(at)
-    return offsets, b"".join(parts)
-
-
-def _pairs(offsets: list[int]) -> list[tuple[int, int]]:
-    return [(first, after - first) for first, after in pairwise(offsets)]
-
-
-def _split(payload: bytes) -> tuple[list[Any], bytes]:
-    (length,) = _NAME_LENGTH.unpack_from(payload)
-    start = _NAME_LENGTH.size + length
-    name: list[Any] = json.loads(payload[_NAME_LENGTH.size : start])
-    return name, payload[start:]
-
-
-def _entry(payload: bytes) -> Entry:
-    boot, seq, requests, slices, correction_ms = _split(payload)[0]
-    return Entry(sys.intern(boot), seq, requests, slices, correction_ms, live=False)

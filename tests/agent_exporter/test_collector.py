@@ -446,7 +446,7 @@ def _no_space(*_: Any) -> None:
 
 
 TestLogLife = LogLife.TestCase
-TestLogLife.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestLogLife.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
 
 
 def test_state_is_json_of_bounded_size(box: Box) -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from agent_exporter.clock import Clock
 from agent_exporter.config import DeviceKey
+from agent_exporter.entries import Entry
 from agent_exporter.errors import SendError
 from agent_exporter.sender import Sender, shifted
-from agent_exporter.spool import Entry, Spool
+from agent_exporter.spool import Spool
 from agent_exporter.transport import Answer
 from contracts.auth import Envelope, verify
 from contracts.decode import decode

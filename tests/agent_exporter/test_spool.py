@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_exporter import segments
+from agent_exporter.entries import Drops, Entry
 from agent_exporter.errors import SpoolError
-from agent_exporter.spool import Drops, Entry, Spool, newest_state
+from agent_exporter.spool import Spool, newest_state
 from contracts.report import EarlierBoot
 
 BIG = 64 * 2**20
@@ -205,7 +206,7 @@ def filled(root: Path, sizes: list[int]) -> list[tuple[int, int]]:
     return result
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ticks, st.data())
 def test_power_cut_at_any_byte_leaves_whole_ticks(sizes: list[int], data: st.DataObject) -> None:
     root = Path(tempfile.mkdtemp())
@@ -227,7 +228,7 @@ def test_power_cut_at_any_byte_leaves_whole_ticks(sizes: list[int], data: st.Dat
         shutil.rmtree(root)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ticks, st.data())
 def test_any_flipped_bit_is_declared_and_the_state_survives(sizes: list[int], data: st.DataObject) -> None:
     root = Path(tempfile.mkdtemp())
@@ -254,7 +255,7 @@ def test_any_flipped_bit_is_declared_and_the_state_survives(sizes: list[int], da
         shutil.rmtree(root)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ticks, st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=40)), max_size=4), st.integers(0, 3000))
 def test_no_damage_stops_the_agent(sizes: list[int], patches: list[tuple[int, bytes]], cut: int) -> None:
     root = Path(tempfile.mkdtemp())
