@@ -362,6 +362,8 @@ class QualityOperator:
         customer, service = rows.text["customer"], rows.text["service"]
         groups = aggregate([minutes, customer.codes, service.codes], [rows.counts[_REQUESTS]], [])
         for (minute, c, s), requests in zip(groups.keys.T.tolist(), groups.counts[0].tolist(), strict=True):
+            if not requests:
+                continue  # sessions without a request: nothing to tell
             counts = self._late.setdefault(minute, {})
             key = (customer.values[c], service.values[s])
             counts[key] = counts.get(key, 0) + requests

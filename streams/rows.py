@@ -133,10 +133,13 @@ def recode(column: Coded, codes: dict[str, int]) -> Ints:
 
 
 def _check_integers(record_batch: Any, names: Sequence[str]) -> None:
-    for name in names:
-        values = record_batch.column(name).to_numpy()
-        if len(values) and int(values.min()) < 0:
-            raise ContractError("malformed_batch", name, "integers of at least 0", int(values.min()))
+    signs = np.zeros(record_batch.num_rows, np.int64)
+    columns = [record_batch.column(name).to_numpy() for name in names]
+    for values in columns:
+        signs |= values  # a set sign bit stays set: one comparison for all columns
+    if (signs < 0).any():
+        name, values = next((n, v) for n, v in zip(names, columns, strict=True) if (v < 0).any())
+        raise ContractError("malformed_batch", name, "integers of at least 0", int(values.min()))
 
 
 def _coded(record_batch: Any, name: str) -> Coded:
