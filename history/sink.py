@@ -71,11 +71,13 @@ class Sink:
         settings: SinkSettings | None = None,
         *,
         clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._log = log
         self._store = store
         self._settings = settings or SinkSettings()
         self._clock = clock
+        self._sleep = sleep
         self._feeds: dict[str, Feed] = {}
         self._last_flush: int | None = None
         self._insert_rows_per_s = 0.0
@@ -97,7 +99,8 @@ class Sink:
         self._failed = False
 
     def step(self, now: int, timeout_s: float = 0.0) -> SinkStep:
-        """Read, store and recompute what is due at `now`. Waits up to timeout_s for records when none are there."""
+        """Read, store and recompute what is due at `now`. Waits up to timeout_s: for records when none are there, or
+        until the next flush is due."""
         return self._guarded(lambda: self._step(now, timeout_s))
 
     def drain(self, now: int) -> SinkStep:
@@ -109,7 +112,9 @@ class Sink:
         (end of the newest stored interval to now; None: nothing stored), insert speed of the last block, dirty
         minutes, counts since the start."""
         lag = {name: feed.lag_records() for name, feed in self._feeds.items()}
-        behind = [now - feed.newest_read_at for name, feed in self._feeds.items() if lag[name]]
+        # Of a topic that gave nothing yet, all that is known is that it held nothing at the last flush.
+        since = {name: feed.newest_read_at or self._last_flush or now for name, feed in self._feeds.items()}
+        behind = [now - since[name] for name in lag if lag[name]]
         return {
             "lag_s": max(behind, default=0) / 1_000,
             "lag_records": sum(lag.values()),
@@ -142,12 +147,15 @@ class Sink:
 
     def _step(self, now: int, timeout_s: float) -> SinkStep:
         flushed = SinkStep()
-        if self._last_flush is None or now - self._last_flush >= self._settings.flush_every_ms:
+        due_in_ms = 0 if self._last_flush is None else self._last_flush + self._settings.flush_every_ms - now
+        if due_in_ms > 0:
+            # Records may well be there already, but they gather: looking at them again and again would only take the
+            # interpreter away from those who bring more.
+            self._sleep(min(timeout_s, due_in_ms / 1_000))
+        else:
             self._wait(timeout_s)
             flushed = self._flush(now)
             self._last_flush = now
-        else:
-            self._wait(timeout_s)
         # Behind the log, a minute has ended only as far as the log has been read.
         reached = now if flushed.caught_up else min(now, self._newest_received)
         return replace(flushed, recomputed_minutes=self._recompute.step(reached))

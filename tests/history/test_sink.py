@@ -299,6 +299,25 @@ def test_status_tells_lag_and_freshness(store, log):
     assert status["insert_rows_per_s"] > 0
 
 
+def test_records_that_gather_are_waited_for_not_looked_at_again_and_again(store, log):
+    slept = []
+    sink = Sink(log, store, SinkSettings(flush_every_ms=2_000), sleep=slept.append)
+    sink.step(T0)
+    send(log, Box().report(T0, [make_slice()]))
+    assert sink.step(T0 + 500, timeout_s=0.25).slices == 0
+    assert sink.step(T0 + 1_900, timeout_s=0.25).slices == 0
+    assert slept == [0.25, 0.1]
+    assert sink.step(T0 + 2_000).slices == 1
+    assert slept == [0.25, 0.1]
+
+
+def test_the_lag_of_a_topic_without_a_record_read_is_counted_from_the_last_flush(store, log):
+    sink = Sink(log, store, SinkSettings(flush_every_ms=60_000))
+    sink.step(T0)
+    send(log, Box().report(T0, [make_slice()]))
+    assert sink.status(T0 + 5_000)["lag_s"] == 5.0
+
+
 def test_small_blocks_and_steps_end_in_the_same_truth(store, log):
     reports = random_fleet(random.Random(8), boxes=3, minutes=2)
     send(log, *reports)
