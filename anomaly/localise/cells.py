@@ -6,9 +6,9 @@ share one bucket, which is no cell. What is left is added up in tables of severa
 table are its margins.
 
 Memory bound: beside copies of the columns and weights (n_leaves numbers each), one table of at most
-`MAX_TABLE_CELLS` numbers per weight at a time; a cuboid too large for that is added up by sorting its leaves, in
-n_leaves numbers per dimension. With a floor of total support / S, a dimension keeps at most S values and a cuboid at
-most S cells.
+`MAX_TABLE_CELLS` numbers per weight at a time; cuboids too large for that are narrowed down column by column, in
+three times n_leaves numbers per column and at most `MAX_KEYS` counters. With a floor of total support / S, a dimension
+keeps at most S values and a cuboid at most S cells.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,6 +23,7 @@ from anomaly.localise.model import Combination, FloatArray, IntArray
 
 MIN_TABLE_CELLS = 1 << 10
 MAX_TABLE_CELLS = 1 << 17
+MAX_KEYS = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +62,18 @@ def walk(codes: IntArray, weights: FloatArray, dims: Sequence[int], max_order: i
     done: set[tuple[int, ...]] = set()
     # A table much larger than the leaves that fill it takes longer to add up than the leaves themselves.
     room = min(max(2 * len(codes), MIN_TABLE_CELLS), MAX_TABLE_CELLS)
+    narrowing = _Narrowing(columns, weights, floor)
     for block in _blocks(tuple(column.size for column in columns), max_order, room):
         chosen = [columns[i] for i in block]
         if prod(column.size for column in chosen) > room:
-            yield from _sorted_up(chosen, weights, floor)
+            yield from narrowing.cuboid(block)
             continue
-        for members, table in _margins(block, _table(chosen, weights)):
-            if len(members) <= max_order and members not in done:
-                done.add(members)
-                yield from _cells([columns[i] for i in members], table, floor)
+        parts = _Parts(block, _table(chosen, weights))
+        for order in range(min(max_order, len(block)), 0, -1):
+            for members in combinations(block, order):
+                if members not in done:
+                    done.add(members)
+                    yield from _cells([columns[i] for i in members], parts.table(members), floor)
 
 
 def _column(codes: IntArray, dim: int, support: FloatArray, floor: float) -> _Column:
@@ -129,19 +133,20 @@ def _table(columns: list[_Column], weights: FloatArray) -> FloatArray:
     return flat.reshape(len(weights), *shape)
 
 
-def _margins(block: tuple[int, ...], table: FloatArray) -> Iterator[tuple[tuple[int, ...], FloatArray]]:
-    """(members, table) of the block and of every part of it; each part is added up from one with one member more."""
-    level = {block: table}
-    yield block, table
-    while len(next(iter(level))) > 1:
-        below: dict[tuple[int, ...], FloatArray] = {}
-        for members, sums in sorted(level.items(), key=lambda item: item[1].size):
-            for axis in range(len(members)):
-                part = members[:axis] + members[axis + 1 :]
-                if part not in below:
-                    below[part] = sums.sum(axis=axis + 1)
-        yield from below.items()
-        level = below
+class _Parts:
+    """Tables of the parts of a block; each is added up from one with one member more."""
+
+    def __init__(self, block: tuple[int, ...], table: FloatArray) -> None:
+        self._block = block
+        self._tables = {block: table}
+
+    def table(self, members: tuple[int, ...]) -> FloatArray:
+        """(n_weights, size, size, ...) of some members of the block."""
+        if members not in self._tables:
+            extra = next(member for member in self._block if member not in members)
+            wider = tuple(sorted((*members, extra)))
+            self._tables[members] = self.table(wider).sum(axis=1 + wider.index(extra))
+        return self._tables[members]
 
 
 def _cells(columns: list[_Column], table: FloatArray, floor: float) -> Iterator[Cuboid]:
@@ -152,24 +157,67 @@ def _cells(columns: list[_Column], table: FloatArray, floor: float) -> Iterator[
     kept = np.flatnonzero((flat[0] >= floor) & (flat[0] > 0))
     if len(kept):
         positions = np.unravel_index(kept, sums.shape[1:])
-        codes = np.column_stack([column.values[k] for column, k in zip(columns, positions, strict=True)])
+        codes = np.array([column.values[k] for column, k in zip(columns, positions, strict=True)]).T
         yield Cuboid(tuple(column.dim for column in columns), codes, flat[:, kept])
 
 
-def _sorted_up(columns: list[_Column], weights: FloatArray, floor: float) -> Iterator[Cuboid]:
-    """The cuboid of all columns, if it has cells, without a table: only combinations that occur are numbered."""
-    inside = np.flatnonzero(np.logical_and.reduce([c.codes < len(c.values) for c in columns]))
-    number = first = np.zeros(len(inside), dtype=np.int64)
-    for column in columns:
-        key = number * column.size + column.codes[inside]
-        _, first, number = np.unique(key, return_index=True, return_inverse=True)
-    support = np.bincount(number, weights[0, inside], len(first))
-    kept = np.flatnonzero((support >= floor) & (support > 0))
-    if len(kept):
-        sums = np.stack([np.bincount(number, weight[inside], len(first))[kept] for weight in weights])
-        leaves = inside[first[kept]]
-        codes = np.column_stack([c.values[c.codes[leaves]] for c in columns])
-        yield Cuboid(tuple(c.dim for c in columns), codes, sums.astype(np.float64, copy=False))
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """The kept cells of a prefix of columns and the leaves inside them."""
+
+    member: int
+    codes: IntArray
+    """(n_cells, depth)."""
+    leaves: IntArray
+    cell: IntArray
+    """(len(leaves),): the number of each leaf's cell."""
+
+
+class _Narrowing:
+    """Cuboids too large for a table, column by column: leaves of cells below the floor drop out at each step.
+
+    What was found for a prefix of columns is kept for the next cuboid that begins with it.
+    """
+
+    def __init__(self, columns: list[_Column], weights: FloatArray, floor: float) -> None:
+        self._columns = columns
+        self._weights = weights
+        self._floor = floor
+        leaves = np.arange(weights.shape[1])
+        self._levels = [_Level(-1, np.zeros((1, 0), dtype=np.int64), leaves, np.zeros_like(leaves))]
+
+    def cuboid(self, members: tuple[int, ...]) -> Iterator[Cuboid]:
+        """The cuboid of the columns `members`, if it has cells."""
+        depth = 0
+        while (
+            depth < len(members) and depth + 1 < len(self._levels) and self._levels[depth + 1].member == members[depth]
+        ):
+            depth += 1
+        del self._levels[depth + 1 :]
+        for member in members[depth:]:
+            self._levels.append(self._next(self._levels[-1], member))
+        last = self._levels[-1]
+        if len(last.codes):
+            sums = [np.bincount(last.cell, weight[last.leaves], len(last.codes)) for weight in self._weights]
+            yield Cuboid(tuple(self._columns[i].dim for i in members), last.codes, np.array(sums, dtype=np.float64))
+
+    def _next(self, level: _Level, member: int) -> _Level:
+        column = self._columns[member]
+        key = level.cell * column.size + column.codes[level.leaves]
+        n_keys = len(level.codes) * column.size
+        names = np.arange(n_keys)
+        if n_keys > MAX_KEYS:
+            names, key = np.unique(key, return_inverse=True)
+        support = np.bincount(key, self._weights[0, level.leaves], len(names))
+        is_cell = (support >= self._floor) & (support > 0) & (names % column.size < len(column.values))
+        kept = np.flatnonzero(is_cell)
+        parent, value = np.divmod(names[kept], column.size)
+        number = np.full(len(names), -1, dtype=np.int64)
+        number[kept] = np.arange(len(kept))
+        cell = number[key]
+        inside = np.flatnonzero(cell >= 0)
+        codes = np.column_stack((level.codes[parent], column.values[value]))
+        return _Level(member, codes, level.leaves[inside], cell[inside])
 
 
 def varying(codes: IntArray) -> list[int]:

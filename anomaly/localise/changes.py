@@ -89,7 +89,8 @@ def correlate(
         if relation is None:
             continue
         # A roll-out acts while it lasts, so the wait counts from its end.
-        waited = max(0, span.onset_ms - max(change.start_ms, change.end_ms or 0))
+        acted_until = change.start_ms if change.end_ms is None else change.end_ms
+        waited = max(0, span.onset_ms - acted_until)
         score = float(np.sqrt(share_of_scope * share_of_cause) * 0.5 ** (waited / settings.half_life_ms))
         delay = span.onset_ms - change.start_ms
         found.append(CorrelatedChange(change.id, relation, delay, share_of_scope, share_of_cause, score))

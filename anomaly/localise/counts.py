@@ -125,7 +125,7 @@ def _peel(leaves: _Leaves, settings: CountSettings) -> tuple[list[_Found], list[
         if core is None:
             break
         evidence = _evidence(deviation, select(codes, core), leaves, settings)
-        ranked = _ranked(codes, evidence, naming, settings)
+        ranked = _ranked(codes, deviation, evidence, leaves.noise, core, naming, settings)
         if not ranked:
             break
         if not found:
@@ -147,14 +147,22 @@ def _core(
     support = np.maximum(deviation, 0.0) ** 2 / (2 * noise**2)
     weights = np.stack((support, deviation, np.ones(len(deviation))))
     best, core = 0.0, None
-    floor = settings.min_gain + naming.cuboid_nats
-    for cuboid in walk(codes, weights, naming.dims, settings.max_order, floor):
-        _, total, n = cuboid.sums
-        score = np.maximum(total, 0.0) ** 2 / (n * 2 * noise**2) - naming.cost(cuboid)
-        cell = int(score.argmax())
-        if score[cell] > best:
-            best, core = float(score[cell]), cuboid.where(cell)
+    least_level = _least_level(noise, settings)
+    # The single values first: what the best of them reaches, every better cell must reach as well.
+    for order in (1, settings.max_order):
+        floor = max(settings.min_gain + naming.cuboid_nats, best)
+        for cuboid in walk(codes, weights, naming.dims, order, floor):
+            _, total, n = cuboid.sums
+            score = np.where(total >= least_level * n, total**2 / (n * 2 * noise**2) - naming.cost(cuboid), 0.0)
+            cell = int(score.argmax())
+            if score[cell] > best:
+                best, core = float(score[cell]), cuboid.where(cell)
     return core
+
+
+def _least_level(noise: float, settings: CountSettings) -> float:
+    """Mean deviation below which a cell may just share a bias of the forecast."""
+    return max(settings.min_level, settings.min_level_sigmas * noise)
 
 
 def _evidence(
@@ -175,13 +183,27 @@ def _evidence(
     return nats
 
 
-def _ranked(codes: IntArray, evidence: FloatArray, naming: _Naming, settings: CountSettings) -> list[_Found]:
-    """The best cell of each cuboid that pays for its name, best first."""
-    weights = np.stack((np.maximum(evidence, 0.0), evidence))
-    floor = settings.min_gain + naming.cuboid_nats
+def _ranked(
+    codes: IntArray,
+    deviation: FloatArray,
+    evidence: FloatArray,
+    noise: float,
+    core: Combination,
+    naming: _Naming,
+    settings: CountSettings,
+) -> list[_Found]:
+    """The best cell of each cuboid that pays for its name and explains a part of what the core does; best first.
+
+    Its leaves must deviate at least half as far as those of the core: many leaves with a small bias are no cause.
+    """
+    inside = select(codes, core)
+    level = max(_least_level(noise, settings), float(deviation[inside].mean()) / 2)
+    weights = np.stack((np.maximum(evidence, 0.0), evidence, deviation - level))
+    least = settings.candidate_share * float(evidence[inside].sum())
+    floor = max(settings.min_gain + naming.cuboid_nats, least)
     found = []
     for cuboid in walk(codes, weights, naming.dims, settings.max_order, floor):
-        score = cuboid.sums[1] - naming.cost(cuboid)
+        score = np.where(cuboid.sums[2] >= 0, cuboid.sums[1] - naming.cost(cuboid), -np.inf)
         cell = int(score.argmax())
         if score[cell] >= settings.min_gain:
             found.append((float(score[cell]), cuboid.where(cell)))

@@ -56,7 +56,6 @@ class _Core:
     where: Combination
     bad: float
     expected: float
-    excess_nats: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,28 +233,24 @@ def _contrast(minute: _Minute, found: list[Combination], settings: RatioSettings
 
 
 def _core(minute: _Minute, settings: RatioSettings, floor: float) -> _Core | None:
-    """The cell with the largest Poisson excess; of equals the one with fewer dimensions. None: all may be chance."""
+    """The cell with the largest excess; of equals the one with fewer dimensions. None: all may be chance."""
     expected = minute.expected
     weights = np.stack((minute.bad, expected, expected**2 * minute.variance))
-    best: _Core | None = None
-    n_cells = 0
-    for cuboid in walk(minute.codes, weights, range(minute.codes.shape[1]), settings.max_order, floor):
-        n_cells += len(cuboid.codes)
-        excess = count_excess(
-            cuboid.sums[0], cuboid.sums[1], cuboid.sums[2] + settings.cell_variance * cuboid.sums[1] ** 2
-        )
-        cell = int(excess.argmax())
-        nats = float(excess[cell])
-        margin = 1e-9 * nats
-        if (
-            best is None
-            or nats > best.excess_nats + margin
-            or (nats >= best.excess_nats - margin and len(cuboid.dims) < len(best.where))
-        ):
-            best = _Core(cuboid.where(cell), float(cuboid.sums[0, cell]), float(cuboid.sums[1, cell]), nats)
-    if best is None or best.excess_nats < settings.min_core_excess + np.log(n_cells):
+    cuboids = list(walk(minute.codes, weights, range(minute.codes.shape[1]), settings.max_order, floor))
+    if not cuboids:
         return None
-    return best
+    bad, mean, variance = np.concatenate([cuboid.sums for cuboid in cuboids], axis=1)
+    nats = count_excess(bad, mean, variance + settings.cell_variance * mean**2)
+    largest = float(nats.max())
+    if largest < settings.min_core_excess + np.log(len(nats)):
+        return None
+    starts = np.cumsum([0, *(len(cuboid.codes) for cuboid in cuboids)])
+    equals = []
+    for cell in np.flatnonzero(nats >= largest * (1 - 1e-9)):
+        cuboid = int(np.searchsorted(starts, cell, side="right")) - 1
+        equals.append((cuboids[cuboid].where(int(cell - starts[cuboid])), cell))
+    where, best = min(equals, key=lambda pair: (len(pair[0]), pair[0]))
+    return _Core(where, float(bad[best]), float(mean[best]))
 
 
 def _evidence(minute: _Minute, core: _Core, settings: RatioSettings) -> FloatArray:

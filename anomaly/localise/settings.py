@@ -32,9 +32,9 @@ class RatioSettings:
     min_bad: float = 10.0
     """Fewer bad events in the whole minute cannot be told from chance in any cell: insufficient data."""
 
-    min_core_excess: float = 5.0
-    """Poisson log likelihood ratio, in nats, that the most conspicuous cell must reach beyond ln(number of cells):
-    the luckiest of that many cells does so in less than 1% of minutes."""
+    min_core_excess: float = 7.0
+    """Log likelihood ratio, in nats, that the most conspicuous cell must reach beyond ln(number of cells): the
+    luckiest of that many cells does so in about one minute of a thousand."""
 
     min_answer_share: float = 0.15
     """Excess of the answer over all bad events. Minutes without incident reach a tenth, because rates scatter more
@@ -112,6 +112,13 @@ class CountSettings:
     min_noise: float = 0.01
     """A forecast is not believed to better than 1% per leaf."""
 
+    min_level: float = 0.05
+    """Mean deviation of a cause's leaves: below 5% it may be a bias of the forecast, which many leaves make certain
+    but not interesting."""
+
+    min_level_sigmas: float = 0.5
+    """The same in units of the noise: relative errors are skewed, so their mean is not quite 0 without any cause."""
+
     outlier_sigmas: float = 5.0
     """A leaf further out than this on the side where nothing is wrong is an outlier; their share among the leaves of
     that side is the chance, assumed for every leaf, to deviate for reasons of its own."""
@@ -121,6 +128,9 @@ class CountSettings:
 
     max_causes: int = 20
     """An answer longer than this is no explanation."""
+
+    candidate_share: float = 0.02
+    """Cells with less than 2% of the first one's gain are no candidates; not looking at them saves the time."""
 
     candidates: int = 5
     """Causes reported after the answer."""

@@ -25,6 +25,8 @@ SHARED_SCATTER = 0.05
 """Standard deviation of the log rate that a minute, and each value of a dimension in it, has of its own."""
 LEAF_SCATTER = 0.10
 MAX_RATE = 0.95
+MAX_LOG_SHIFT = float(np.log(8))
+"""A minute moves the traffic of no combination by more than about 8 times, up or down."""
 SEPARATION = 0.2
 """Of every wider combination, the part outside the cause carries at least this share of traffic: else nobody could
 tell the two apart, and the label would be arbitrary."""
@@ -95,7 +97,7 @@ def _fleet(rng: np.random.Generator) -> _Fleet:
 
 def _skewed(n: int, rng: np.random.Generator) -> Floats:
     share: Floats = rng.permutation(1.0 / np.arange(1, n + 1) ** 0.7)
-    return share / share.sum()
+    return share / float(share.sum())
 
 
 def _scatter(codes: Ints, rng: np.random.Generator) -> Floats:
@@ -104,7 +106,8 @@ def _scatter(codes: Ints, rng: np.random.Generator) -> Floats:
     log_factor = rng.normal(0, SHARED_SCATTER, (1, minutes)) + rng.normal(0, LEAF_SCATTER, (len(codes), minutes))
     for column, n in zip(codes.T, CARDINALITIES, strict=True):
         log_factor += rng.normal(0, SHARED_SCATTER, (n, minutes))[column]
-    return np.exp(log_factor)
+    factor: Floats = np.exp(log_factor)
+    return factor
 
 
 def _inside(codes: Ints, cause: Combination) -> npt.NDArray[np.bool_]:
@@ -120,7 +123,8 @@ def _raised(rate: Floats, total: Ints, excess: float, everything: Ints, rng: np.
     uneven = np.exp(rng.normal(0, 0.2, len(rate)))
     multiplying = rng.uniform(0, 1)
     weight = (multiplying * rate / rate.mean() + 1 - multiplying) * uneven
-    return np.minimum(rate + weight * wanted / max(1.0, float((weight * total).sum())), MAX_RATE)
+    raised: Floats = np.minimum(rate + weight * wanted / max(1.0, float((weight * total).sum())), MAX_RATE)
+    return raised
 
 
 def _pick(fleet: _Fleet, wanted: int, excess: float, rng: np.random.Generator) -> tuple[Combination, ...]:
@@ -172,7 +176,7 @@ def _shifted(fleet: _Fleet, excess: float, rng: np.random.Generator) -> Floats:
     standing = np.log(fleet.rate / before) + np.log(np.maximum(by_value, 1e-9) / before)[fleet.codes[:, dim]]
     shifted = start
     for tilt in np.linspace(0.1, 3, 30):
-        tilted = start * np.exp(np.clip(tilt * standing, -4, 4))
+        tilted = start * np.exp(np.clip(tilt * standing, -MAX_LOG_SHIFT, MAX_LOG_SHIFT))
         shifted = tilted / tilted.sum() * start.sum()
         if float((shifted * fleet.rate).sum() / shifted.sum()) >= before + excess:
             break

@@ -6,6 +6,7 @@ import resource
 from time import perf_counter
 
 import numpy as np
+import numpy.typing as npt
 
 from anomaly.localise import localise_ratio
 
@@ -14,7 +15,7 @@ MINUTES = 11
 
 
 def figures(leaves: int, dims: int, rng: np.random.Generator, repeats: int = 3) -> dict[str, object]:
-    """Median seconds of a localisation of `leaves` x `dims` with one injected cause, and the peak memory of the process.
+    """Median seconds of a localisation of `leaves` x `dims` with one injected cause, and the process's peak memory.
 
     Values are skewed as in traffic; one dimension has 3,000 values.
     """
@@ -41,9 +42,9 @@ def figures(leaves: int, dims: int, rng: np.random.Generator, repeats: int = 3) 
     }
 
 
-def _zipf(n: int) -> np.ndarray:
-    weight = 1.0 / np.arange(1, n + 1)
-    return weight / weight.sum()
+def _zipf(n: int) -> npt.NDArray[np.float64]:
+    weight: npt.NDArray[np.float64] = 1.0 / np.arange(1, n + 1)
+    return weight / float(weight.sum())
 
 
 def _peak_mb() -> float:

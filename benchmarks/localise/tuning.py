@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from anomaly.localise import CountSettings, RatioSettings
+from anomaly.localise import RatioSettings
 from benchmarks.localise.cases import Case, Settings
 from benchmarks.localise.score import Outcome, f1, outcomes
 
@@ -38,10 +40,9 @@ def settings_to_try(fixed: Settings, count: int, rng: np.random.Generator) -> li
     """The fixed settings and `count` others, every number drawn from its choices."""
     tried = [fixed]
     for _ in range(count):
-        if isinstance(fixed, RatioSettings):
-            tried.append(replace(fixed, **{k: float(rng.choice(v)) for k, v in RATIO_CHOICES.items()}))
-        elif isinstance(fixed, CountSettings):
-            tried.append(replace(fixed, **{k: float(rng.choice(v)) for k, v in COUNT_CHOICES.items()}))
+        choices = RATIO_CHOICES if isinstance(fixed, RatioSettings) else COUNT_CHOICES
+        drawn: dict[str, Any] = {name: float(rng.choice(values)) for name, values in choices.items()}
+        tried.append(replace(fixed, **drawn))
     return tried
 
 
@@ -62,7 +63,7 @@ def cross_validated(
     }
 
 
-def _one_partition(table: list[list[Outcome]], fold: np.ndarray, rng: np.random.Generator) -> float:
+def _one_partition(table: list[list[Outcome]], fold: npt.NDArray[np.int64], rng: np.random.Generator) -> float:
     held_out: list[Outcome] = []
     for part in range(int(fold.max()) + 1):
         training, test = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
