@@ -72,9 +72,9 @@ def sentence(view: CustomerView, lens: Lens) -> str:
     if view.state is State.BELOW:
         since = lens.clock(view.since) if view.since is not None else ""
         return w("customer.below", name=view.name, since=since, ratio=ratio, limit=limit)
-    coverage = present.coverage
-    if coverage is not None and coverage < FULL_COVERAGE:
-        why = w("customer.why_coverage", coverage=lens.percent(coverage))
+    few = view.limit is not None and (present.failure_ratio or 0.0) > view.limit
+    if not few:
+        why = w("customer.why_coverage", coverage=lens.percent(present.coverage))
     else:
         counts = {"failures": fmt.count(present.failures), "requests": fmt.count(present.requests)}
         why = w("customer.why_few", **counts)

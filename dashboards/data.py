@@ -6,6 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 from contracts.columns import FAILURE_NAMES, STATUS_NAMES
@@ -196,6 +197,7 @@ def books_of(found: Ledger, reasons: list[RejectedReason]) -> Books:
         )
         for device, mine in boots.items()
     ]
+    silent_before = max((a.last_seen or 0 for a in accounts), default=0) - STALE_AFTER_MS
     lost = [
         LostRange(boot.device, boot.boot, part.first, part.last, part.requests)
         for boot in found.boots
@@ -205,7 +207,7 @@ def books_of(found: Ledger, reasons: list[RejectedReason]) -> Books:
     return Books(
         requests=found.requests,
         slices=found.slices,
-        devices=tuple(sorted(accounts, key=_trouble)[:DEVICES_SHOWN]),
+        devices=tuple(sorted(accounts, key=partial(_trouble, silent_before=silent_before))[:DEVICES_SHOWN]),
         device_count=len(accounts),
         lost_ranges=tuple(lost[:RANGES_KEPT]),
         lost_range_count=len(lost),
@@ -216,10 +218,11 @@ def books_of(found: Ledger, reasons: list[RejectedReason]) -> Books:
     )
 
 
-def _trouble(box: DeviceAccount) -> tuple[Any, ...]:
+def _trouble(box: DeviceAccount, silent_before: int) -> tuple[Any, ...]:
+    """Sort key: faults of the books, then silence, then what is merely explained."""
     r, s = box.requests, box.slices
     grave = -(abs(r.difference) + abs(s.difference)), -(r.lost + s.lost), -(r.double_counted + s.double_counted)
-    return (*grave, -r.pending, -r.declared_dropped, -r.rejected, box.device)
+    return (*grave, (box.last_seen or 0) >= silent_before, -r.pending, -r.declared_dropped, -r.rejected, box.device)
 
 
 def _scope(scope: Mapping[str, str]) -> str:

@@ -146,7 +146,7 @@ def _span_traces(steps: Steps, lens: Lens) -> list[Trace]:
         ("trace.empty", empty_spans(steps), alpha(c.faint, 0.6), "rgba(0,0,0,0)"),
         ("trace.unmeasured", unmeasured_spans(steps), alpha(c.amber, 0.75), alpha(c.amber, 0.10)),
     )
-    traces = []
+    traces: list[Trace] = []
     for key, spans, hatch, ground in kinds:
         if not spans:
             continue
@@ -301,6 +301,7 @@ def _titles(titles: Titles, lens: Lens) -> list[dict[str, Any]]:
             "yanchor": "bottom",
             "showarrow": False,
             "font": {"size": 13, "color": lens.colours.text},
+            "bgcolor": lens.colours.background,  # lines of changes pass behind it
         }
         for axis, text in panels.items()
     ]

@@ -144,7 +144,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Whether {name} is within its objective cannot be told: {why}.",
         "无法判定 {name} 是否达标：{why}。",
     ),
-    "customer.why_coverage": ("only {coverage} of its traffic is measured", "其流量仅测得 {coverage}"),
+    "customer.why_coverage": (
+        "{coverage} of its traffic is measured, and the rest could decide it",
+        "其流量测得 {coverage}，未测部分可左右结论",
+    ),
     "customer.why_few": (
         "{failures} of {requests} failed, which chance alone explains",
         "{requests} 次中失败 {failures} 次，可能出于偶然",

@@ -60,7 +60,11 @@ def _control(name: str, options: list[str], lens: Lens, label: Callable[[str], s
 
 
 def _take(parameter: str) -> None:
-    st.session_state[parameter] = st.session_state[f"control-{parameter}"]
+    value = st.session_state[f"control-{parameter}"]
+    # After a run that was cut short, a value we set ourselves comes back as if somebody had chosen it.
+    if value == st.session_state.get(parameter):
+        return
+    st.session_state[parameter] = value
     if parameter == "customer":
         st.session_state[CHOSE_CUSTOMER] = True
 

@@ -43,6 +43,11 @@ def _page(draw: Callable[[Lens, Range], None], lens: Lens) -> None:
     draw(lens, RANGES[st.session_state["range"]])
 
 
+def _live(draw: Callable[..., None]) -> Callable[..., None]:
+    """The part of a page that is drawn anew, in place, while somebody looks."""
+    return st.fragment(draw, run_every=REFRESH_S)
+
+
 def _guarded(draw: Callable[[Context, Lens], None], language: str) -> None:
     """Draw, or say in words why not. Streamlit's own control flow passes through."""
     lens = viewer_lens(language)
@@ -65,10 +70,9 @@ def _guarded(draw: Callable[[Context, Lens], None], language: str) -> None:
 
 def overview_page(lens: Lens, chosen: Range) -> None:
     """The fleet, worst customers first."""
-    _overview(lens.words.language, chosen)
+    _live(_overview)(lens.words.language, chosen)
 
 
-@st.fragment(run_every=REFRESH_S)
 def _overview(language: str, chosen: Range) -> None:
     _guarded(partial(_draw_overview, chosen=chosen), language)
 
@@ -129,10 +133,9 @@ def _details(lens: Lens, chosen: Range, present_start: int, present_end: int) ->
 
 def customer_page(lens: Lens, chosen: Range) -> None:
     """One customer over time."""
-    _customer(lens.words.language, chosen, st.session_state.get("customer"))
+    _live(_customer)(lens.words.language, chosen, st.session_state.get("customer"))
 
 
-@st.fragment(run_every=REFRESH_S)
 def _customer(language: str, chosen: Range, customer_id: str | None) -> None:
     _guarded(partial(_draw_customer, chosen=chosen, customer_id=customer_id), language)
 
@@ -169,10 +172,9 @@ def _draw_customer(context: Context, lens: Lens, chosen: Range, customer_id: str
 def ledger_page(lens: Lens, chosen: Range) -> None:
     """The accounting of everything that came in; it has no range: the books are whole."""
     del chosen
-    _ledger(lens.words.language)
+    _live(_ledger)(lens.words.language)
 
 
-@st.fragment(run_every=REFRESH_S)
 def _ledger(language: str) -> None:
     _guarded(_draw_ledger, language)
 

@@ -162,13 +162,19 @@ def test_boots_are_summed_per_box_and_trouble_comes_first() -> None:
     boots = (
         BootBooks("a", "1", 1, 100, calm, calm, ()),
         BootBooks("b", "1", 1, 200, pending, calm, ()),
+        BootBooks("d", "1", 1, -200_000, calm, calm, ()),
         BootBooks("c", "1", 1, 300, calm, calm, ()),
         BootBooks("c", "2", 9, 400, lost, calm, (SeqRange(2, 3, 3, 1),)),
     )
     total = sum((b.requests for b in boots), Account())
     found = Ledger(500, boots, total, total, (7, 1), 2, 0)
     books = books_of(found, [RejectedReason("bad_id", 3, 0, 0, 450)])
-    assert [(d.device, d.boots, d.last_seen) for d in books.devices] == [("c", 2, 400), ("b", 1, 200), ("a", 1, 100)]
+    assert [(d.device, d.boots, d.last_seen) for d in books.devices] == [
+        ("c", 2, 400),
+        ("d", 1, -200_000),  # silent for more than three minutes
+        ("b", 1, 200),
+        ("a", 1, 100),
+    ]
     assert books.devices[0].requests == Account(reported=20, stored=17, lost=3)
     assert (books.lost_range_count, books.dirty_minutes, books.unheaded_requests) == (1, 2, 7)
 

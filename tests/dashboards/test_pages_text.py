@@ -132,7 +132,10 @@ def make_series(present: Sums, failures: list[int], requests: list[int], **more:
         (
             Sums(5_000, 10, 5_000.0),
             0.99,
-            "Whether Bee is within its objective cannot be told: only 50.0% of its traffic is measured.",
+            (
+                "Whether Bee is within its objective cannot be told: "
+                "50.0% of its traffic is measured, and the rest could decide it."
+            ),
         ),
     ],
 )
