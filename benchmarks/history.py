@@ -11,6 +11,7 @@ minutes. Before it prints, requests in history must equal those sent. Writes res
 from __future__ import annotations
 
 import argparse
+import resource
 import tempfile
 import threading
 import time
@@ -207,6 +208,7 @@ def run(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     size = dict(zip(parts["table"], zip(parts["n"], parts["size"], strict=True), strict=True))
     figures["bytes_per_slice"] = size["slices"][1] / size["slices"][0]
     figures["bytes_per_slice_all_tables"] = sum(s for t, (_, s) in size.items() if "_log" not in t) / size["slices"][0]
+    figures["process_rss_peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     store.close()
     log.close()
     return figures
