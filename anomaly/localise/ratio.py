@@ -212,7 +212,8 @@ class _Contrast:
     def is_shared(self, settings: RatioSettings) -> bool:
         """Whether the rest got worse with the answer, so that naming it would mislead."""
         follows = np.log(self.growth_outside) >= settings.diffuse_degree * np.log(self.growth)
-        return bool(follows or self.excess_share_beyond < settings.min_answer_share)
+        close = self.growth < settings.min_contrast * self.growth_outside
+        return bool(follows or close or self.excess_share_beyond < settings.min_answer_share)
 
 
 def _contrast(minute: _Minute, found: list[Combination], settings: RatioSettings) -> _Contrast:

@@ -40,6 +40,10 @@ class RatioSettings:
     """Excess of the answer over all bad events. Minutes without incident reach a tenth, because rates scatter more
     than chance."""
 
+    min_contrast: float = 1.35
+    """Growth inside the answer over growth outside that an answer must have: rates of whole cells scatter by 10 to 15%
+    from minute to minute. Tuning incidents lie above 1.6."""
+
     diffuse_degree: float = 0.5
     """Growth outside the answer, as a power of the growth inside, from which on all got worse. Tuning incidents stay
     below 0.4, generated diffuse ones lie above 0.8."""

@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 
 import numpy as np
 
@@ -89,11 +89,9 @@ def generated(count: int, seed: int) -> dict[str, object]:
 def _outcomes(kind: str, excess: float, count: int, seed: int) -> list[score.Outcome]:
     results = []
     for incident in incidents(kind, excess, count, seed):
-        start = perf_counter()
-        result = localise_ratio(incident.codes, incident.bad, incident.total, HISTORY)
-        seconds = perf_counter() - start
         truth = [frozenset(cause) for cause in incident.causes]
-        results.append(score.score(truth, *score.cells_of(result), result.verdict.value, seconds))
+        localise = partial(localise_ratio, incident.codes, incident.bad, incident.total, HISTORY)
+        results.append(score.timed(truth, localise))
     return results
 
 
