@@ -56,9 +56,11 @@ def compact(value: float, language: str = "en") -> str:
 
 
 def percent(ratio: float) -> str:
-    """A ratio 0..1 in percent. Close to 1 it is cut, never rounded up: 100% means all."""
-    if 0.99 < ratio < 1:
-        return f"{math.floor(ratio * 10_000) / 100:.2f}%"
+    """A ratio 0..1 in percent. Above 90% it is cut, never rounded up: 100% means all, and 98.96% is not yet 99%."""
+    if 0.9 < ratio < 1:
+        decimals = 2 if ratio >= 0.99 else 1
+        scale = 10 ** (2 + decimals)
+        return f"{math.floor(ratio * scale + 1e-9) / 10**decimals:.{decimals}f}%"
     if 0 < ratio < 1e-7:
         return "<0.00001%"
     return f"{significant(ratio * 100)}%"
