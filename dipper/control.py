@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from contracts.protocols import LogError, StoreError
 from dipper.errors import DipperError
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 MAX_REQUEST_BYTES = 1 << 20
 MAX_ANSWER_BYTES = 1 << 28
 ANSWER_TIMEOUT_S = 600.0
+EXPECTED = (DipperError, LogError, StoreError)
 
 
 class ControlError(DipperError):
@@ -72,10 +74,14 @@ async def serve(path: Path, handle: Handler) -> asyncio.Server:
 def _respond(handle: Handler, line: bytes) -> dict[str, Any]:
     try:
         request = json.loads(line)
-        return {"result": handle(request["command"], request.get("arguments", {}))}
+        command, arguments = str(request["command"]), dict(request.get("arguments", {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return {"error": f"request: expected a JSON object with command and arguments, got {error}"}
+    try:
+        return {"result": handle(command, arguments)}
     except KeyError as error:
         return {"error": f"argument missing: {error}"}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, *EXPECTED) as error:
         return {"error": str(error)}
     except Exception as error:  # the asker gets a sentence, the log gets the trace
         logger.exception("control: command failed")

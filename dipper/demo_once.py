@@ -91,7 +91,7 @@ async def _drive(engine: Engine, fleet: Fleet, clock: SimulatedClock, settings: 
             pass
         if storing is not None:
             await storing
-        storing = asyncio.ensure_future(asyncio.to_thread(engine.sink.step, now))
+        storing = asyncio.ensure_future(asyncio.to_thread(engine.store_step, now))
         done = (now - settings.start_ms) / 60_000
         progress.update(min(done, settings.minutes), f"{done:.0f} of {settings.minutes:.0f} min")
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from contracts.times import HOUR_MS
 from dipper.paths import Paths
 from dipper.settings import settings_of
 from history.chdb_store import ChdbStore
-from history.maintenance import Retention, expire
-from history.sink import Sink, SinkSettings
+from history.maintenance import Retention, backup, expire
+from history.sink import Sink, SinkSettings, SinkStep
 from ingest.gateway import Gateway, GatewaySettings
 from ingest.log.embedded import EmbeddedLog
 from ingest.registry import SqliteRegistry
@@ -36,12 +38,24 @@ class Engine:
     gateway: Gateway
     streams: LocalRunner
     sink: Sink
+    sink_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def store_step(self, now: int, timeout_s: float = 0.0) -> SinkStep:
+        """A step of the sink. A backup holds it up, because history must stand still while it is copied."""
+        with self.sink_lock:
+            return self.sink.step(now, timeout_s)
+
+    def backup(self, destination: Path) -> Path:
+        """Copy history as of one moment into a new folder; the log keeps what comes meanwhile. Raises StoreError."""
+        with self.sink_lock:
+            return backup(self.store, destination, self.clock())
 
     def drain(self, now: int) -> None:
         """Work off what the log holds: operators first, then history."""
         while self.streams.step(0.0):
             pass
-        self.sink.drain(now)
+        with self.sink_lock:
+            self.sink.drain(now)
 
     def expire(self, now: int) -> dict[str, int]:
         """Let go of what is older than the retention; returns how many pieces, by table. The log keeps what history

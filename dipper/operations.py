@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ingest.rejected import replay
-
 from contracts.columns import FAILURE_NAMES
+from contracts.errors import ContractError
 from contracts.histogram import COMPUTE_SERVICE, latency_base_ms, merge, quantile
 from contracts.times import DAY_MS
 from dipper import control
@@ -19,7 +18,7 @@ from dipper.engine import Engine, Policy, open_engine
 from dipper.paths import OwnerLock, Paths
 from history import queries
 from history.ledger import ledger
-from history.maintenance import backup
+from ingest.rejected import replay
 
 Arguments = Mapping[str, Any]
 QUANTILES = {"latency_p50_ms": 0.50, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
@@ -44,9 +43,9 @@ class Operations:
         }
 
     def __call__(self, command: str, arguments: Arguments) -> Any:
-        """Run a command. Raises ValueError for an unknown one or bad arguments."""
+        """Run a command. Raises ContractError for an unknown one or bad arguments."""
         if command not in self._commands:
-            raise ValueError(f"command: expected one of {sorted(self._commands)}, got {command!r}")
+            raise ContractError("bad_command", "command", f"one of {sorted(self._commands)}", command)
         return self._commands[command](arguments)
 
     def _span(self, arguments: Arguments) -> tuple[int, int]:
@@ -55,7 +54,7 @@ class Operations:
         start = now - DAY_MS if start is None else int(start)
         end = now + DAY_MS if end is None else int(end)
         if start >= end:
-            raise ValueError(f"start: expected a time before end ({end}), got {start}")
+            raise ContractError("bad_span", "start", f"a time before end ({end})", start)
         return start - start % 60_000, end
 
     def _ledger(self, _: Arguments) -> Any:
@@ -92,7 +91,7 @@ class Operations:
     def _refusal(self, refusal_id: str) -> Any:
         found = queries.rejected_one(self._engine.store, refusal_id)
         if found is None:
-            raise ValueError(f"id: expected the id of a refusal (dipper rejected list), got {refusal_id!r}")
+            raise ContractError("bad_id", "id", "the id of a refusal (dipper rejected list)", refusal_id)
         return found
 
     def _rejected_replay(self, arguments: Arguments) -> Any:
@@ -101,8 +100,7 @@ class Operations:
         return [_plain(outcome) for outcome in outcomes]
 
     def _backup(self, arguments: Arguments) -> Any:
-        path = backup(self._engine.store, Path(arguments["destination"]), self._engine.clock())
-        return {"backup": str(path)}
+        return {"backup": str(self._engine.backup(Path(arguments["destination"])))}
 
 
 def _plain(value: Any) -> dict[str, Any]:
@@ -115,7 +113,7 @@ def run(data: Path, policy: Policy, command: str, arguments: Arguments) -> Any:
     """Run a command on a data directory: in the process that owns it, or here when nobody does. What the log holds is
     worked off first, so that the answer covers everything that was ever accepted."""
     paths = Paths(data)
-    if not paths.registry.exists() and not paths.log.exists():
+    if not any(path.exists() for path in (paths.registry, paths.log, paths.history)):
         raise control.ControlError(f"{data}: no Dipper data here; `dipper up --data {data}` starts one")
     try:
         return control.ask(paths.control, command, arguments)

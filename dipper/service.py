@@ -60,7 +60,7 @@ class Service:
         chance = random.Random()
         self._workers = [
             Worker("streams", lambda: engine.streams.step(STEP_TIMEOUT_S), engine.clock, chance),
-            Worker("sink", lambda: engine.sink.step(engine.clock(), STEP_TIMEOUT_S), engine.clock, chance),
+            Worker("sink", lambda: engine.store_step(engine.clock(), STEP_TIMEOUT_S), engine.clock, chance),
             Worker("keeper", self._keep, engine.clock, chance),
         ]
 
@@ -151,7 +151,7 @@ class Service:
     def _last_steps(self) -> None:
         while self.engine.streams.step(0.0):
             pass
-        self.engine.sink.step(self.engine.clock())
+        self.engine.store_step(self.engine.clock())
 
     def _keep(self) -> None:
         """Retention, now and then."""

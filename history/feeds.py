@@ -37,14 +37,18 @@ class Positions:
 
 
 class Feed:
-    """One topic's cursor. `skipped`: records that the log let go before they were read. `newest_read_at`: gateway's
-    clock at the newest record read, ms UTC; 0 before the first."""
+    """One topic's cursor. `skipped`: records that the log let go before they were read. `renewed`: the saved position
+    lies beyond the log's end, so this is another log than the one it was saved for (history restored beside a new one):
+    it is read from its beginning, where the old position would pass over new records in silence. `newest_read_at`:
+    gateway's clock at the newest record read, ms UTC; 0 before the first."""
 
     def __init__(self, log: Log, topic: str, stored: Mapping[TopicPartition, int]) -> None:
         self.topic = topic
         self._log = log
-        oldest = log.start_offsets(topic)
-        wanted = [stored.get((topic, p), offset) for p, offset in enumerate(oldest)]
+        oldest, ends = log.start_offsets(topic), log.end_offsets(topic)
+        saved = [stored.get((topic, p), offset) for p, offset in enumerate(oldest)]
+        self.renewed = any(want > end for want, end in zip(saved, ends, strict=True))
+        wanted = oldest if self.renewed else saved
         self.skipped = sum(max(0, have - want) for have, want in zip(oldest, wanted, strict=True))
         self._next = [max(have, want) for have, want in zip(oldest, wanted, strict=True)]
         self.newest_read_at = 0

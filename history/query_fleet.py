@@ -51,7 +51,7 @@ _REASONS = """SELECT reason, count() AS refusals, sum(requests) AS requests, sum
     max(received_at) AS newest
 FROM rejected FINAL WHERE received_at >= {start:Int64} AND received_at < {end:Int64} AND state = 'kept'
 GROUP BY reason ORDER BY refusals DESC, reason"""
-_REJECTED_COLUMNS = "id, device, boot, seq, received_at, reason, detail, rows, requests, slices, source, state"
+_REJECTED_COLUMNS = "id, device, boot, seq, sent_at, received_at, reason, detail, rows, requests, slices, source, state"
 _REJECTED = f"""SELECT {_REJECTED_COLUMNS} FROM rejected FINAL
 WHERE received_at >= {{start:Int64}} AND received_at < {{end:Int64}}
 ORDER BY received_at DESC, id LIMIT {{limit:Int64}}"""

@@ -153,6 +153,7 @@ class Rejected:
     device: str
     boot: str
     seq: int
+    sent_at: int
     received_at: int
     reason: str
     detail: str

@@ -96,6 +96,9 @@ class Sink:
         self._positions = Positions(self._store, versions)
         names = (topics.SLICES.name, topics.REPORTS.name, *OTHER_TOPICS)
         self._feeds = {name: Feed(self._log, name, self._positions.stored) for name in names}
+        for feed in self._feeds.values():
+            if feed.renewed:
+                self._positions.save(feed.positions())
         self._failed = False
 
     def step(self, now: int, timeout_s: float = 0.0) -> SinkStep:

@@ -117,6 +117,21 @@ def test_a_repeated_report_changes_nothing_even_with_other_corrections(store, lo
     assert (shown(store), coverage_shown(store)) == before[:2]
 
 
+def test_history_beside_a_new_log_reads_it_from_its_beginning(store, log):
+    first, second = Box("box-1"), Box("box-2")
+    old = [first.report(T0 + 10_000 * i, [make_slice(requests=3)]) for i in range(6)]
+    send(log, *old)
+    Sink(log, store, PROMPT).drain(T0 + 5 * MINUTE)
+    new = [second.report(T0, [make_slice(requests=5)])]
+    fresh_log = type(log)()
+    restored = Sink(fresh_log, store, PROMPT)
+    send(fresh_log, *new)
+    restored.drain(T0 + 5 * MINUTE)
+    assert_truth(store, [*old, *new], minutes=[T0])
+    # The next start knows the new log's position.
+    assert Sink(fresh_log, store, PROMPT).drain(T0 + 5 * MINUTE).slices == 0
+
+
 def test_both_copies_in_one_block_count_once(store, log):
     reports = random_fleet(random.Random(4), boxes=2, minutes=2)
     send(log, *[copy for r in reports for copy in (r, shifted(r, 60_000))])
