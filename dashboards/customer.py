@@ -44,7 +44,7 @@ def customer_view(data: CustomerSeries, customer: Customer, service: str | None,
     judged."""
     limit = limit_of(customer, service)
     state = judge(data.present, limit) if fresh else State.NOT_JUDGED
-    since = below_since(data.steps, limit) if state is State.BELOW else None
+    since = below_since(data.steps, limit, data.present_start) if state is State.BELOW else None
     if state is State.BELOW and since is None:
         since = data.present_start
     return CustomerView(

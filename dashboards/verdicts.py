@@ -57,20 +57,19 @@ def badness(state: State, present: Sums, whole: Sums, limit: float | None) -> tu
     return _ORDER.get(state, len(_ORDER)), -(ratio / (limit or 0.01)) if ratio is not None else 0.0
 
 
-def below_since(steps: Steps, limit: float | None) -> int | None:
-    """Start of the run of steps above the limit that reaches the newest step with requests; None: it is not above."""
-    if limit is None:
-        return None
+def below_since(steps: Steps, limit: float | None, present_start: int) -> int | None:
+    """Start of the newest run of steps above the limit that reaches into the present, steps without requests passed
+    over; None: there is none. A run may have ended within the present."""
     since = None
     for i in reversed(range(len(steps))):
         ratio = steps.ratio(i)
-        if ratio is None:
-            if since is None:
-                continue
+        above = limit is not None and ratio is not None and ratio > limit
+        if above:
+            since = steps.start[i]
+        elif ratio is not None and since is not None:
             break
-        if ratio <= limit:
+        if since is None and steps.start[i] <= present_start:
             break
-        since = steps.start[i]
     return since
 
 

@@ -84,10 +84,20 @@ def test_below_customers_rank_by_the_present_and_calm_ones_by_the_whole_range() 
 
 
 def test_the_onset_is_where_the_unbroken_run_began() -> None:
-    steps = make_steps([100, 100, 100, 100, 0], [5, 0, 3, 4, 0])
-    assert below_since(steps, 0.01) == steps.start[2]  # the empty newest step does not end the run
-    assert below_since(steps, 0.05) is None
-    assert below_since(steps, None) is None
+    steps = make_steps([100, 100, 0, 100, 100, 0], [5, 0, 0, 3, 4, 0])
+    first, fourth, fifth = steps.start[0], steps.start[3], steps.start[4]
+    assert below_since(steps, 0.01, fifth) == fourth  # the empty newest step does not end the run
+    assert below_since(steps, 0.05, fifth) is None
+    assert below_since(steps, None, fifth) is None
+    gap = make_steps([100, 0, 100], [3, 0, 4])
+    assert below_since(gap, 0.01, gap.start[2]) == gap.start[0]  # silence in between does not break it
+    assert below_since(steps, 0.045, first) == first
+
+
+def test_a_run_that_ended_within_the_present_still_has_its_onset() -> None:
+    steps = make_steps([100] * 6, [0, 20, 20, 20, 0, 0])
+    assert below_since(steps, 0.01, steps.start[3]) == steps.start[1]
+    assert below_since(steps, 0.01, steps.start[4]) is None  # it ended before the present
 
 
 def test_the_worst_step_is_the_first_of_equals() -> None:
