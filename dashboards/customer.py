@@ -163,8 +163,11 @@ def _coverage_title(view: CustomerView, total: Sums, lens: Lens) -> str:
 
 
 def _traffic_title(view: CustomerView, total: Sums, lens: Lens) -> str:
-    errors = sum(view.steps.status.get("s5xx", ()))
-    rate = lens.rate(total.requests, view.steps.until - view.steps.start[0])
+    """Averaged from the first step with data on: the time before it is not traffic of zero."""
+    steps = view.steps
+    errors = sum(steps.status.get("s5xx", ()))
+    first = next(i for i in range(len(steps)) if steps.coverage(i) is not None)
+    rate = lens.rate(total.requests, steps.until - steps.start[first])
     return lens.words("chart.traffic", rate=rate, errors=fmt.percent(errors / total.requests))
 
 

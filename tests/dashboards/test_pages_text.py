@@ -167,6 +167,12 @@ def test_customer_titles_without_failures_latency_or_data() -> None:
     assert set(vars_of(customer.titles(empty, LENS))) == {"No data in this range"}
 
 
+def test_mean_traffic_begins_with_the_first_data() -> None:
+    data = make_series(Sums(1_000, 0), [0, 0, 5, 0, 0], [0, 0, 1_000, 0, 500], status={"s5xx": (0, 0, 0, 0, 0)})
+    titles = customer.titles(customer.customer_view(data, make_customer("b"), None), LENS)
+    assert titles.traffic == "500 requests/min on average; 0% answered 5xx"
+
+
 def vars_of(titles: customer.Titles) -> list[str]:
     return [titles.failures, titles.latency, titles.coverage, titles.traffic]
 
