@@ -94,6 +94,7 @@ def read_ratio_case(path: str, at: int, bad: str, total: str, time: str, ignore:
     if at not in minutes:
         span = f"{minutes[0]} to {minutes[-1]}"
         raise CaseError(f"{path}, column {time!r}: the moment {at} is not in the data, which has {span}")
+    _refuse_without_contrast(table, dimensions)
     minutes = minutes[minutes <= at][-MAX_MINUTES:]
     rows = np.flatnonzero((times >= minutes[0]) & (times <= at))
     shape = len(dimensions.codes), len(minutes)
@@ -112,6 +113,7 @@ def read_count_case(path: str, real: str, forecast: str, ignore: tuple[str, ...]
     real_of = _numbers(table, real, "real counts")
     forecast_of = _numbers(table, forecast, "forecast")
     dimensions = _dimensions(table, {real, forecast, *ignore})
+    _refuse_without_contrast(table, dimensions)
     n_leaves = len(dimensions.codes)
 
     def per_leaf(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -273,6 +275,20 @@ def _dimensions(table: Table, other: set[str]) -> Dimensions:
         leaf = np.unique(leaf * len(texts) + codes, return_inverse=True)[1].astype(np.int64)
     _, first = np.unique(leaf, return_index=True)
     return Dimensions(names, tuple(values), np.column_stack(columns)[first], leaf)
+
+
+def _refuse_without_contrast(table: Table, dimensions: Dimensions) -> None:
+    """A cause is what differs from the rest: one row, or one combination of values, has no rest."""
+    if len(dimensions.leaf) == 1:
+        raise CaseError(f"{table.path}, {table.row_name(0)}: expected at least two rows to compare, got this one only")
+    if len(dimensions.codes) == 1:
+        names = ", ".join(repr(name) for name in dimensions.names)
+        only = ", ".join(repr(values[0]) for values in dimensions.values)
+        columns = "column" if len(dimensions.names) == 1 else "columns"
+        raise CaseError(
+            f"{table.path}, {columns} {names}: expected a dimension with at least two values, "
+            f"got only {only} in every row"
+        )
 
 
 def _coded(table: Table, name: str) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:

@@ -109,12 +109,29 @@ def test_counts_case(tmp_path, capsys):
     assert answer == [{"p": "p3"}]
 
 
-def test_one_row_and_constant_columns_are_too_little_data(tmp_path, capsys):
-    path = write_csv(tmp_path / "one.csv", [(AT, "a", "x", 5, 10)])
+def test_a_constant_dimension_beside_varying_ones_changes_nothing(tmp_path, capsys):
+    rows = [(m, i, model, "eu", bad, cnt) for m, i, model, bad, cnt in ratio_rows()]
+    path = write_csv(tmp_path / "constant.csv", rows, header="min,isp,model,region,bad,cnt")
     assert main(["localise", path, *RATIO, "--json"]) == 0
-    document, answer = answer_of(capsys)
-    assert document["verdict"] == "insufficient_data"
-    assert answer == []
+    assert answer_of(capsys)[1] == [{"isp": "b", "model": "y"}]
+
+
+@pytest.mark.parametrize("rows", [["a,x,5,9"], ["a,x,5,9", "a,x,7,9"]], ids=["one row", "constant"])
+def test_counts_of_one_row_or_one_combination_are_refused(rows, tmp_path, capsys):
+    path = tmp_path / "counts.csv"
+    path.write_text("\n".join(["p,q,real,predict", *rows]) + "\n")
+    assert main(["localise", str(path), *COUNTS, "--json"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    named = ", row 2: expected at least two rows" if len(rows) == 1 else ", columns 'p', 'q': expected a dimension"
+    assert printed.err.startswith(f"dipper localise: {path}{named}")
+
+
+def test_a_parquet_file_of_one_row_is_refused(tmp_path, capsys):
+    path = tmp_path / "one.parquet"
+    pyarrow.parquet.write_table(pa.table({"min": [AT], "isp": ["a"], "bad": [1], "cnt": [10]}), path)
+    assert main(["localise", str(path), *RATIO]) == 2
+    assert f"{path}, row 1: expected at least two rows" in capsys.readouterr().err
 
 
 def test_values_of_mixed_kinds_are_read_as_text(tmp_path, capsys):
@@ -140,6 +157,15 @@ BAD_CASES = {
     "fraction": (f"min,isp,model,bad,cnt\n{AT},a,x,1.5,10\n", "row 2, column 'bad': expected a whole number, got 1.5"),
     "bad above total": (f"min,isp,model,bad,cnt\n{AT},a,x,11,10\n", "row 2, column 'bad': expected at most the 10"),
     "other moment": (f"min,isp,model,bad,cnt\n{AT - 60},a,x,1,10\n", f"column 'min': the moment {AT} is not"),
+    "one row": (f"min,isp,model,bad,cnt\n{GOOD}\n", "row 2: expected at least two rows to compare, got this one only"),
+    "constant dimensions": (
+        f"min,isp,model,bad,cnt\n{AT - 60},a,x,1,10\n{GOOD}\n",
+        "columns 'isp', 'model': expected a dimension with at least two values, got only 'a', 'x' in every row",
+    ),
+    "constant dimension": (
+        f"min,isp,bad,cnt\n{AT - 60},a,1,10\n{AT},a,1,10\n",
+        "column 'isp': expected a dimension with at least two values, got only 'a' in every row",
+    ),
     "no dimensions": (f"min,bad,cnt\n{AT},1,10\n", "at least one column of dimension values"),
     "same name twice": (f"min,isp,isp,bad,cnt\n{GOOD}\n", "column 3: the name 'isp' occurs twice"),
     "nameless column": (f"min,isp,,bad,cnt\n{GOOD}\n", "column 3: expected a name"),
