@@ -21,7 +21,7 @@ from tests.dashboards.synthetic import NOW, make_context
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-DEADLINE_MS = 30_000
+DEADLINE_MS = 120_000  # a first start on a busy machine loads Chromium, Streamlit and the engine from disk
 
 
 async def gateway(scope: Any, receive: Any, send: Any) -> None:
