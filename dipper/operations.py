@@ -63,18 +63,19 @@ class Operations:
     def _quality(self, arguments: Arguments) -> Any:
         start, end = self._span(arguments)
         store = self._engine.store
+        served = queries.services_by_customer(store, start, end)
+        histograms = queries.latency_cells(store, start, end)
         customers = []
         for name, counts in queries.customer_totals(store, start, end).items():
-            served = queries.services(store, name)
-            delivery = [queries.latency_cells(store, name, s, start, end) for s in served if s != COMPUTE_SERVICE]
-            cells = merge(delivery)
+            services = served.get(name, ())
+            cells = merge([histograms.get((name, s), {}) for s in services if s != COMPUTE_SERVICE])
             latency = {key: quantile(cells, q, latency_base_ms("")) for key, q in QUANTILES.items()}
             customers.append(
                 {
                     "customer": name,
                     **counts,
                     "failures": sum(counts[f] for f in FAILURE_NAMES),
-                    "services": list(served),
+                    "services": list(services),
                     **{key: None if value is None else value.value for key, value in latency.items()},
                 }
             )

@@ -53,6 +53,7 @@ def server_for(app: Any, *, tls_cert: Path | None = None, tls_key: Path | None =
         backlog=2048,
         limit_concurrency=MOST_CONNECTIONS,
         server_header=False,
+        proxy_headers=False,  # nothing here asks for a client's address, and who states one may lie
         ssl_certfile=None if tls_cert is None else str(tls_cert),
         ssl_keyfile=None if tls_key is None else str(tls_key),
     )

@@ -1,6 +1,13 @@
 """Every question pages and commands ask of history: typed, parameterised. The answers' types are in query_model."""
 
-from history.query_customers import customer_series, customer_totals, fleet_overview, latency_cells, services
+from history.query_customers import (
+    customer_series,
+    customer_totals,
+    fleet_overview,
+    latency_cells,
+    services,
+    services_by_customer,
+)
 from history.query_fleet import (
     box_counts,
     boxes_by,
@@ -33,5 +40,6 @@ __all__ = [
     "rejected_one",
     "restatements",
     "services",
+    "services_by_customer",
     "traffic_by",
 ]

@@ -72,10 +72,11 @@ SELECT customer, service FROM minutes WHERE minute >= {since:Int64})
 WHERE customer = {customer:String} ORDER BY service"""
 _REACH = """SELECT (SELECT max(minute) FROM minutes) AS newest,
     (SELECT max(minute) FROM coverage_minutes) AS closed"""
-_OF_SERVICE = "customer = {customer:String} AND service = {service:String}"
-_CELLS = f"""SELECT cell, toInt64(sum(n)) AS total FROM
-{_SOURCE.format(columns="latency_cell, latency_count", where=_OF_SERVICE)}
-ARRAY JOIN latency_cell AS cell, latency_count AS n GROUP BY cell ORDER BY cell"""
+_SERVED = f"""SELECT DISTINCT customer, service FROM {_SOURCE.format(columns="customer, service", where="1")}
+ORDER BY customer, service"""
+_CELLS = f"""SELECT customer, service, cell, toInt64(sum(n)) AS total FROM
+{_SOURCE.format(columns="customer, service, latency_cell, latency_count", where="1")}
+ARRAY JOIN latency_cell AS cell, latency_count AS n GROUP BY customer, service, cell ORDER BY customer, service, cell"""
 
 
 def fleet_overview(store: Store, start: int, end: int, spark_step_ms: int = 30 * MINUTE_MS) -> list[CustomerOverview]:
@@ -159,10 +160,23 @@ def services(store: Store, customer: str) -> tuple[str, ...]:
     return tuple(store.query(_SERVICES, {"customer": customer, "since": newest - HOUR_MS})["service"])
 
 
-def latency_cells(store: Store, customer: str, service: str, start: int, end: int) -> dict[int, int]:
-    """The merged latency histogram of a customer's service, sparse, as contracts.histogram reads it."""
-    rows = store.query(_CELLS, {**_span(_reach(store)[0], start, end), "customer": customer, "service": service})
-    return dict(zip(rows["cell"], rows["total"], strict=True))
+def services_by_customer(store: Store, start: int, end: int) -> dict[str, tuple[str, ...]]:
+    """Services with traffic in [start, end), by name, of every customer with any."""
+    rows = store.query(_SERVED, _span(_reach(store)[0], start, end))
+    found: dict[str, tuple[str, ...]] = {}
+    for customer, service in zip(rows["customer"], rows["service"], strict=True):
+        found[customer] = (*found.get(customer, ()), service)
+    return found
+
+
+def latency_cells(store: Store, start: int, end: int) -> dict[tuple[str, str], dict[int, int]]:
+    """The merged latency histogram of every (customer, service) with traffic in [start, end), sparse, as
+    contracts.histogram reads it."""
+    rows = store.query(_CELLS, _span(_reach(store)[0], start, end))
+    found: dict[tuple[str, str], dict[int, int]] = {}
+    for customer, service, cell, total in zip(*rows.values(), strict=True):
+        found.setdefault((customer, service), {})[cell] = total
+    return found
 
 
 def _reach(store: Store) -> tuple[int, int]:

@@ -93,7 +93,10 @@ def test_whole_hours_come_from_hours_and_sum_to_the_same(store, log):
     start, end = T0 + 7 * MINUTE, T0 + 140 * MINUTE
     wanted = sum(k + 1 for k in range(7, 140))
     assert queries.fleet_overview(store, start, end)[0].total.requests == wanted
-    assert sum(queries.latency_cells(store, "acme", "video", start, end).values()) == wanted
+    cells = queries.latency_cells(store, start, end)
+    assert {key: sum(histogram.values()) for key, histogram in cells.items()} == {("acme", "video"): wanted}
+    assert queries.services_by_customer(store, start, end) == {"acme": ("video",)}
+    assert queries.services_by_customer(store, T0 + 200 * MINUTE, T0 + 201 * MINUTE) == {}
     hourly = queries.customer_series(store, "acme", None, T0, T0 + 2 * HOUR_MS, HOUR_MS)
     assert hourly.requests == (sum(range(1, 61)), sum(range(61, 121)))
     store.execute("TRUNCATE TABLE minutes")
