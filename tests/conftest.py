@@ -1,5 +1,5 @@
-"""Property tests must not fail for being slow: machines are shared. In CI they draw the same examples every time, so that
-a red run is a fault of the change at hand; elsewhere each run explores new ones."""
+"""Property tests must not fail for being slow: machines are shared. In CI they draw the same examples every time, so
+that a red run is a fault of the change at hand; elsewhere each run explores new ones."""
 
 import os
 
