@@ -59,6 +59,8 @@ def walk(codes: IntArray, weights: FloatArray, dims: Sequence[int], max_order: i
     """
     columns = [_column(codes[:, d], d, weights[0], floor) for d in dims]
     columns = [column for column in columns if len(column.values)]
+    # Most values first: narrowing then drops most leaves at its first step, and later steps share the few left.
+    columns.sort(key=lambda column: -column.size)
     done: set[tuple[int, ...]] = set()
     # A table much larger than the leaves that fill it takes longer to add up than the leaves themselves.
     room = min(max(2 * len(codes), MIN_TABLE_CELLS), MAX_TABLE_CELLS)
@@ -158,7 +160,13 @@ def _cells(columns: list[_Column], table: FloatArray, floor: float) -> Iterator[
     if len(kept):
         positions = np.unravel_index(kept, sums.shape[1:])
         codes = np.array([column.values[k] for column, k in zip(columns, positions, strict=True)]).T
-        yield Cuboid(tuple(column.dim for column in columns), codes, flat[:, kept])
+        yield _cuboid(columns, codes, flat[:, kept])
+
+
+def _cuboid(columns: list[_Column], codes: IntArray, sums: FloatArray) -> Cuboid:
+    """With its dimensions ascending. codes: (n_cells, len(columns))."""
+    order = sorted(range(len(columns)), key=lambda i: columns[i].dim)
+    return Cuboid(tuple(columns[i].dim for i in order), codes[:, order], sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +207,8 @@ class _Narrowing:
         last = self._levels[-1]
         if len(last.codes):
             sums = [np.bincount(last.cell, weight[last.leaves], len(last.codes)) for weight in self._weights]
-            yield Cuboid(tuple(self._columns[i].dim for i in members), last.codes, np.array(sums, dtype=np.float64))
+            columns = [self._columns[i] for i in members]
+            yield _cuboid(columns, last.codes, np.array(sums, dtype=np.float64))
 
     def _next(self, level: _Level, member: int) -> _Level:
         column = self._columns[member]

@@ -2,9 +2,11 @@
 
 Every leaf deviates by (real - forecast) / max(real, forecast), turned so that the overall direction is positive. What
 leaves deviate the other way tells the noise. A cause is a cell whose leaves share a deviation that the noise does not
-explain, by more nats than it takes to name the cell; causes are taken off one by one until nothing pays for its name.
+explain, by more nats than it takes to name the cell, and that the other leaves do not show, either; causes are taken
+off one by one until nothing pays for its name.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log, pi, sqrt
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.localise import check
-from anomaly.localise.cells import Cuboid, select, varying, walk
+from anomaly.localise.cells import select, varying, walk
 from anomaly.localise.model import Cause, Combination, FloatArray, IntArray, Localisation, Verdict
 from anomaly.localise.overlap import equivalents
 from anomaly.localise.settings import CountSettings
@@ -21,6 +23,9 @@ from anomaly.localise.settings import CountSettings
 DEFAULT = CountSettings()
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal sample over its median absolute deviation."""
+
+MIN_BIN = 0.005
+"""Narrowest bin, in units of the deviation, in which leaves are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +114,8 @@ class _Naming:
         """To say which cuboid."""
         return log(max(1, 2 ** len(self.dims) - 1))
 
-    def cost(self, cuboid: Cuboid) -> float:
-        return self.cuboid_nats + sum(self.log_values[d] for d in cuboid.dims)
+    def cost(self, dims: Iterable[int]) -> float:
+        return self.cuboid_nats + sum(self.log_values[d] for d in dims)
 
 
 def _peel(leaves: _Leaves, settings: CountSettings) -> tuple[list[_Found], list[_Found], bool]:
@@ -125,15 +130,20 @@ def _peel(leaves: _Leaves, settings: CountSettings) -> tuple[list[_Found], list[
         if core is None:
             break
         evidence = _evidence(deviation, select(codes, core), leaves, settings)
-        ranked = _ranked(codes, deviation, evidence, leaves.noise, core, naming, settings)
+        share = 1.0 if found else settings.candidate_share
+        ranked = _ranked(codes, deviation, evidence, leaves.noise, core, naming, share, settings)
         if not ranked:
             break
         if not found:
             if evidence.sum() >= ranked[0].score:
                 return [], [], True
             candidates = ranked
+        covered = select(codes, ranked[0].where)
+        name_nats = naming.cost(d for d, _ in ranked[0].where)
+        if _beyond_rest(deviation, covered, leaves, settings) - name_nats < settings.min_gain:
+            break
         found.append(ranked[0])
-        left = left[~select(codes, ranked[0].where)]
+        left = left[~covered]
     return sorted(found, key=lambda f: -f.score), candidates, False
 
 
@@ -142,18 +152,20 @@ def _core(
 ) -> Combination | None:
     """The cell whose mean deviation the noise explains worst, by n mean^2 / (2 noise^2) less the cost of its name.
 
-    By Cauchy and Schwarz that is at most the sum of squares of the deviations above 0: an exact support.
+    By Cauchy and Schwarz that is at most the sum of squares of the deviations above 0: an exact support. Noise gives
+    each leaf a quarter of a nat of it.
     """
     support = np.maximum(deviation, 0.0) ** 2 / (2 * noise**2)
     weights = np.stack((support, deviation, np.ones(len(deviation))))
+    noise_floor = settings.min_noise_share * len(codes) / 4
     best, core = 0.0, None
     least_level = _least_level(noise, settings)
-    # The single values first: what the best of them reaches, every better cell must reach as well.
-    for order in (1, settings.max_order):
-        floor = max(settings.min_gain + naming.cuboid_nats, best)
+    # Single values and pairs first: what the best of them reaches, every better cell must reach as well.
+    for order in sorted({1, min(2, settings.max_order), settings.max_order}):
+        floor = max(settings.min_gain + naming.cuboid_nats, noise_floor, best)
         for cuboid in walk(codes, weights, naming.dims, order, floor):
             _, total, n = cuboid.sums
-            score = np.where(total >= least_level * n, total**2 / (n * 2 * noise**2) - naming.cost(cuboid), 0.0)
+            score = np.where(total >= least_level * n, total**2 / (n * 2 * noise**2) - naming.cost(cuboid.dims), 0.0)
             cell = int(score.argmax())
             if score[cell] > best:
                 best, core = float(score[cell]), cuboid.where(cell)
@@ -169,18 +181,53 @@ def _evidence(
     deviation: FloatArray, inside: npt.NDArray[np.bool_], leaves: _Leaves, settings: CountSettings
 ) -> FloatArray:
     """(n,) nats each leaf gives for deviating as the core does, against noise; outliers bound what one can say."""
-    own = deviation[inside]
-    level = float(np.median(own))
-    spread = leaves.noise
-    if len(own) > 1:
-        spread = max(settings.min_noise, MAD_TO_SIGMA * float(np.median(np.abs(own - level))))
-
-    def density(mean: float, sigma: float) -> FloatArray:
-        bell: FloatArray = np.exp(-0.5 * ((deviation - mean) / sigma) ** 2) / (sigma * sqrt(2 * pi))
-        return (1 - leaves.outlier_share) * bell + leaves.outlier_share
-
-    nats: FloatArray = np.log(density(level, spread) / density(0.0, leaves.noise))
+    level, spread = _level_and_spread(deviation[inside], leaves.noise, settings)
+    nats: FloatArray = np.log(
+        _density(deviation, level, spread, leaves.outlier_share)
+        / _density(deviation, 0.0, leaves.noise, leaves.outlier_share)
+    )
     return nats
+
+
+def _level_and_spread(own: FloatArray, noise: float, settings: CountSettings) -> tuple[float, float]:
+    """Median and robust standard deviation of a cell's leaves; one leaf alone scatters like the noise."""
+    level = float(np.median(own))
+    if len(own) == 1:
+        return level, noise
+    return level, max(settings.min_noise, MAD_TO_SIGMA * float(np.median(np.abs(own - level))))
+
+
+def _density(deviation: FloatArray, mean: float, sigma: float, outlier_share: float) -> FloatArray:
+    """Normal, but for a part that may lie anywhere within the unit length of the deviations of one sign."""
+    bell: FloatArray = np.exp(-0.5 * ((deviation - mean) / sigma) ** 2) / (sigma * sqrt(2 * pi))
+    return (1 - outlier_share) * bell + outlier_share
+
+
+def _beyond_rest(
+    deviation: FloatArray, inside: npt.NDArray[np.bool_], leaves: _Leaves, settings: CountSettings
+) -> float:
+    """Nats by which a cell's leaves differ from how the other leaves are in fact distributed.
+
+    Forecast errors may be skewed towards the overall direction. What the other side tells is then too narrow, and the
+    luckiest of many thousand cells seems certain. Here the noise is at least what the rest shows on this side. As a
+    likelihood ratio it exceeds x in one cell of e^x by chance; the cost of the name is ln(number of cells).
+    """
+    own, rest = deviation[inside], deviation[~inside]
+    upper = rest[rest > 0]
+    wide = max(leaves.noise, sqrt(float((upper**2).mean()))) if len(upper) else leaves.noise
+    step = max(MIN_BIN, leaves.noise / 2)
+    counts = np.bincount(((rest + 1) / step).astype(np.int64), minlength=int(2 / step) + 1)
+    # Bins with no more leaves than an answer may have causes: these may be single leaves yet to be named.
+    seen = np.where(counts > settings.max_causes, counts, 0) / (max(1, len(rest)) * step)
+    null = np.maximum.reduce(
+        [
+            _density(own, 0.0, leaves.noise, leaves.outlier_share),
+            _density(own, 0.0, wide, leaves.outlier_share),
+            seen[((own + 1) / step).astype(np.int64)],
+        ]
+    )
+    alternative = _density(own, *_level_and_spread(own, leaves.noise, settings), leaves.outlier_share)
+    return float(np.log(alternative / null).sum())
 
 
 def _ranked(
@@ -190,20 +237,22 @@ def _ranked(
     noise: float,
     core: Combination,
     naming: _Naming,
+    share: float,
     settings: CountSettings,
 ) -> list[_Found]:
-    """The best cell of each cuboid that pays for its name and explains a part of what the core does; best first.
+    """The best cell of each cuboid that pays for its name and explains `share` of what the core does; best first.
 
     Its leaves must deviate at least half as far as those of the core: many leaves with a small bias are no cause.
     """
     inside = select(codes, core)
     level = max(_least_level(noise, settings), float(deviation[inside].mean()) / 2)
     weights = np.stack((np.maximum(evidence, 0.0), evidence, deviation - level))
-    least = settings.candidate_share * float(evidence[inside].sum())
+    # With a share of 1 no more is asked than the core itself reaches: the best cell is found all the same.
+    least = share * (float(evidence[inside].sum()) - naming.cost(d for d, _ in core)) * (1 - 1e-9)
     floor = max(settings.min_gain + naming.cuboid_nats, least)
     found = []
     for cuboid in walk(codes, weights, naming.dims, settings.max_order, floor):
-        score = np.where(cuboid.sums[2] >= 0, cuboid.sums[1] - naming.cost(cuboid), -np.inf)
+        score = np.where(cuboid.sums[2] >= 0, cuboid.sums[1] - naming.cost(cuboid.dims), -np.inf)
         cell = int(score.argmax())
         if score[cell] >= settings.min_gain:
             found.append((float(score[cell]), cuboid.where(cell)))
