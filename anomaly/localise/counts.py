@@ -27,6 +27,9 @@ MAD_TO_SIGMA = 1.4826
 MIN_BIN = 0.005
 """Narrowest bin, in units of the deviation, in which leaves are counted."""
 
+OTHERS = 0.5
+"""Part of a cause's leaves that may be as the rest is, when the two are compared: causes overlap."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Leaves:
@@ -227,7 +230,7 @@ def _beyond_rest(
         ]
     )
     alternative = _density(own, *_level_and_spread(own, leaves.noise, settings), leaves.outlier_share)
-    return float(np.log(alternative / null).sum())
+    return float(np.log(OTHERS + (1 - OTHERS) * alternative / null).sum())
 
 
 def _ranked(

@@ -87,6 +87,7 @@ def generated(count: int, seed: int) -> dict[str, object]:
                 }
         found[f"f1_{excess:g}"] = round(score.f1(with_cause), 3)
     found["scale"] = scale.figures(200_000, 10, rng)
+    found["scale_counts"] = scale.count_figures(200_000, 10, rng)
     return found
 
 

@@ -76,3 +76,16 @@ def test_the_largest_dimension_may_stand_anywhere():
     assert {c.where for c in localise_counts(codes, real, forecast).answer} == expected
     turned = localise_counts(codes[:, ::-1], real, forecast)
     assert {tuple(sorted((3 - d, v) for d, v in c.where)) for c in turned.answer} == expected
+
+
+def test_large_causes_do_not_hide_each_other():
+    # A quarter and a fifth of all leaves, crossing: each makes the rest of the other look widely scattered.
+    rng = np.random.default_rng(3)
+    codes = np.column_stack([rng.integers(0, n, 20_000) for n in (5, 4, 30, 12)])
+    forecast = rng.uniform(50, 150, len(codes))
+    errors = rng.normal(0, 0.05, len(codes))
+    errors[codes[:, 0] == 1] += 0.56
+    errors[codes[:, 1] == 1] += 0.44
+    errors[codes[:, 2] == 6] += 0.48
+    result = localise_counts(codes, forecast * np.exp(errors), forecast)
+    assert {c.where for c in result.answer} == {where((0, 1)), where((1, 1)), where((2, 6))}
