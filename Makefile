@@ -21,7 +21,7 @@ up: ## install, then run gateway, operators, history and pages for real boxes
 	$(BIN)/dipper up
 
 test: setup ## install, then run the tests (under 12 minutes on 2 cores)
-	@tools/debian.sh chromium:chromium $(FONT)
+	@tools/debian.sh chromium:chromium nginx:nginx-light $(FONT)
 	$(BIN)/python -m pytest -m "not verify"
 
 verify: setup ## long end-to-end runs with real processes (under 40 minutes)

@@ -124,7 +124,7 @@ def best_seconds(work: Callable[[], object], repeats: int) -> list[float]:
 def main() -> int:
     """Generate, prove equal, time, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--groups", type=int, default=50_000)
     parser.add_argument("--repeats", type=int, default=9)

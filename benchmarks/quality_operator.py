@@ -133,7 +133,7 @@ def _split(columns: Any, topic: str, values: Columns, place: Any, at: int) -> li
 def main() -> int:
     """Generate interval by interval, time only the operator."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--boxes", type=int, default=10_000)
     parser.add_argument("--minutes", type=int, default=6)
     args = parser.parse_args()

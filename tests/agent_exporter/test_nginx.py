@@ -19,7 +19,6 @@ from agent_exporter.lines import Defaults, Event, nginx_line
 from agent_exporter.signing import signed_query
 
 NGINX = shutil.which("nginx") or ("/usr/sbin/nginx" if Path("/usr/sbin/nginx").exists() else None)
-pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 SHIPPED = Path(agent_exporter.__file__).with_name("nginx")
 SECRET = "s3cret"
 PROMISED = 400_000
@@ -68,6 +67,7 @@ class Nginx:
     """nginx with the shipped files before the misbehaving origin."""
 
     def __init__(self, root: Path) -> None:
+        assert NGINX is not None, "nginx is needed: apt-get install nginx-light"
         self.root = root
         self.log = root / "dipper.log"
         self.port, dead = free_port(), free_port()
