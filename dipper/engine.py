@@ -17,7 +17,7 @@ from history.sink import Sink, SinkSettings, SinkStep
 from ingest.gateway import Gateway, GatewaySettings
 from ingest.log.embedded import EmbeddedLog
 from ingest.registry import SqliteRegistry
-from ingest.tuning import tune_gc
+from ingest.tuning import tune_gc, tune_malloc
 from streams.local import LocalRunner
 from streams.settings import QualitySettings, StreamSettings
 
@@ -83,6 +83,8 @@ def open_engine(
     """Open or create a deployment in a data directory. `manual`: the gateway flushes and beats only when told to;
     `live` False: the minute under way is not recomputed for pages. Raises LogError or StoreError with a sentence."""
     tune_gc()
+    if live:
+        tune_malloc()  # a process that stays; one that counts minutes rather wants its arrays back at once
     registry = SqliteRegistry(paths.registry, clock=clock)
     opened: list[Any] = [registry]
     try:
