@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from streamlit import config
 
-from dashboards.server import mount
+from dashboards.server import SCRIPT, mount
 
 
 class Recorder:
@@ -113,3 +115,10 @@ def test_a_failed_start_is_reported_and_undone() -> None:
     app = mount(Recorder(events, "gateway"), Broken(events, "pages"), owner)  # type: ignore[arg-type]
     assert live(app) == ["lifespan.startup.failed"]
     assert events == ["owner up", "owner down"]
+
+
+def test_a_run_of_a_page_does_not_collect_the_whole_processs_garbage() -> None:
+    """That Streamlit knows the setting is checked too: an unknown name would do nothing."""
+    settings = tomllib.loads((SCRIPT.parent / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    assert "postScriptGC" in config.get_options_for_section("runner")
+    assert settings["runner"]["postScriptGC"] is False
