@@ -1,13 +1,15 @@
 #!/bin/sh
-# Makes .venv with the locked packages. usage: tools/setup.sh server|dev
+# Makes .venv with the locked packages (peers: .venv-peers). usage: tools/setup.sh server|dev|peers
 # Plain python3 (3.11 or newer) is enough; Debian's missing venv module is installed when run as root.
 set -eu
 cd "$(dirname "$0")/.."
-kind="${1:?usage: tools/setup.sh server|dev}"
+kind="${1:?usage: tools/setup.sh server|dev|peers}"
+venv=.venv
 case "$kind" in
   server) lock=requirements.lock ;;
   dev) lock=requirements-dev.lock ;;
-  *) echo "setup: unknown kind '$kind', expected server or dev" >&2; exit 2 ;;
+  peers) lock=requirements-peers.lock; venv=.venv-peers ;;
+  *) echo "setup: unknown kind '$kind', expected server, dev or peers" >&2; exit 2 ;;
 esac
 
 python="${PYTHON:-python3}"
@@ -17,12 +19,12 @@ python="${PYTHON:-python3}"
   exit 1
 }
 
-stamp=".venv/.$kind-$(cat "$lock" pyproject.toml | cksum | cut -d' ' -f1)"
+stamp="$venv/.$kind-$(cat "$lock" pyproject.toml | cksum | cut -d' ' -f1)"
 [ -e "$stamp" ] && exit 0
 # A developers' environment serves every purpose; do not take packages away from it.
 [ "$kind" = server ] && ls .venv/.dev-* >/dev/null 2>&1 && exit 0
 
-if ! [ -x .venv/bin/pip ]; then
+if ! [ -x "$venv/bin/pip" ]; then
   if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
       apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv >/dev/null
@@ -31,10 +33,12 @@ if ! [ -x .venv/bin/pip ]; then
       exit 1
     fi
   fi
-  "$python" -m venv .venv
+  "$python" -m venv "$venv"
 fi
-echo "setup: installing $(grep -c '==' "$lock") locked packages into .venv (about a minute)" >&2
-.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$lock"
-.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-rm -f .venv/.server-* .venv/.dev-*
+echo "setup: installing $(grep -c '==' "$lock") locked packages into $venv (about a minute)" >&2
+"$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r "$lock"
+if [ "$kind" != peers ]; then
+  .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+fi
+rm -f "$venv"/.server-* "$venv"/.dev-* "$venv"/.peers-*
 : > "$stamp"
