@@ -31,6 +31,7 @@ DEVICE_EVIDENCE = Topic("device.evidence", "device", "observed and expected bad 
 SIGNALS = Topic("signals", "series", "detections", partitions=1)
 INCIDENTS = Topic("incidents", "incident", "current state of incidents", compacted=True)
 HEALTH_SCORES = Topic("health.scores", "device", "current health scores", compacted=True)
+REGISTRY = Topic("registry", "entity", "devices, customers, rules, tokens: JSON", partitions=1, compacted=True)
 
 ALL = (
     REPORTS,
@@ -46,6 +47,7 @@ ALL = (
     SIGNALS,
     INCIDENTS,
     HEALTH_SCORES,
+    REGISTRY,
 )
 BY_NAME = {topic.name: topic for topic in ALL}
 

@@ -1,0 +1,47 @@
+import pytest
+
+from contracts.errors import ContractError
+from contracts.kafka import ENVIRONMENT, KafkaSettings, kafka_settings
+
+
+def test_no_brokers_named_means_no_kafka():
+    assert kafka_settings({}) is None
+    assert kafka_settings({"DIPPER_KAFKA": ""}) is None
+
+
+def test_every_variable_reaches_its_field():
+    values = {
+        "DIPPER_KAFKA": "a:9092, b:9093",
+        "DIPPER_KAFKA_SECURITY": "SASL_SSL",
+        "DIPPER_KAFKA_MECHANISM": "PLAIN",
+        "DIPPER_KAFKA_USER": "gateway",
+        "DIPPER_KAFKA_PASSWORD": "s3cret",
+        "DIPPER_KAFKA_CA": "ca.pem",
+        "DIPPER_KAFKA_CERT": "cert.pem",
+        "DIPPER_KAFKA_KEY": "key.pem",
+    }
+    assert set(values) == set(ENVIRONMENT)
+    settings = kafka_settings(values)
+    assert settings == KafkaSettings(
+        ("a:9092", "b:9093"), "SASL_SSL", "PLAIN", "gateway", "s3cret", "ca.pem", "cert.pem", "key.pem"
+    )
+    assert settings.uses_sasl
+    assert settings.uses_tls
+    assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"DIPPER_KAFKA": "host"}, "DIPPER_KAFKA"),
+        ({"DIPPER_KAFKA": ","}, "DIPPER_KAFKA"),
+        ({"DIPPER_KAFKA": "h:0"}, "DIPPER_KAFKA"),
+        ({"DIPPER_KAFKA": "h:1", "DIPPER_KAFKA_SECURITY": "TLS"}, "DIPPER_KAFKA_SECURITY"),
+        ({"DIPPER_KAFKA": "h:1", "DIPPER_KAFKA_MECHANISM": "MD5"}, "DIPPER_KAFKA_MECHANISM"),
+        ({"DIPPER_KAFKA": "h:1", "DIPPER_KAFKA_SECURITY": "SASL_SSL"}, "DIPPER_KAFKA_USER"),
+        ({"DIPPER_KAFKA": "h:1", "DIPPER_KAFKA_CERT": "c"}, "DIPPER_KAFKA_CERT"),
+    ],
+)
+def test_a_wrong_value_is_named(values, field):
+    with pytest.raises(ContractError, match=field):
+        kafka_settings(values)
