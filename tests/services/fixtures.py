@@ -1,0 +1,12 @@
+"""Session fixtures of services that tests share; the first test that asks for a service imports and starts it."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory):
+    """A running tests.services.kafka.Broker with one node; tests take topics of their own names or prefixes."""
+    from tests.services.kafka import Broker
+
+    with Broker(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker

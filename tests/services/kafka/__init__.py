@@ -1,0 +1,6 @@
+"""Apache Kafka as processes of their own on loopback ports, for tests, benchmarks and `make cluster`."""
+
+from tests.services.kafka.broker import Broker
+from tests.services.kafka.jars import BrokerError, jars
+
+__all__ = ["Broker", "BrokerError", "jars"]
