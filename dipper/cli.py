@@ -24,6 +24,7 @@ from simulator.errors import SimulatorError
 COMMANDS = (
     "dipper.demo_cli",
     "dipper.up_cli",
+    "dipper.fleet_cli",
     "dipper.doctor",
     "dipper.ledger_cli",
     "dipper.quality_cli",

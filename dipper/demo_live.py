@@ -45,7 +45,7 @@ def run_live(process: ProcessSettings, settings: Settings, history_minutes: floa
         engine = open_engine(paths, load_policy(process.policy), clock)
         try:
             fleet = build_fleet(settings)
-            token = register(engine, fleet.world, start)
+            token = register(engine.registry, fleet.world, start)
             service = Service(engine, process, demo=True)
             asyncio.run(service.run(lambda s: _simulate(s, fleet, clock, token), announce))
         finally:
@@ -71,7 +71,7 @@ async def _simulate(service: Service, fleet: Fleet, clock: SettableClock, token:
     async def send(path: str, headers: Mapping[str, str], body: bytes) -> Any:
         return await post(service.engine.gateway, path, headers, body)
 
-    announcer = Announcer(service.engine, fleet, token, send)
+    announcer = Announcer(service.engine.registry, fleet, token, send)
     await _catch_up(fleet, clock, send, announcer)
     clock.follow_wall()
     print("  the fleet is live now", file=sys.stderr, flush=True)

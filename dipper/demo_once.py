@@ -70,7 +70,7 @@ def run_once(settings: Settings, policy: Policy, out: Path) -> Outcome:
 async def _drive(engine: Engine, fleet: Fleet, clock: SimulatedClock, settings: Settings) -> RunStats:
     """Simulate. History is filled in a thread beside the next interval: it depends on what came, not on when."""
     gateway = engine.gateway
-    token = register(engine, fleet.world, clock())
+    token = register(engine.registry, fleet.world, clock())
 
     async def in_process(path: str, headers: Mapping[str, str], body: bytes) -> Any:
         answering = asyncio.ensure_future(post(gateway, path, headers, body))
@@ -79,7 +79,7 @@ async def _drive(engine: Engine, fleet: Fleet, clock: SimulatedClock, settings: 
             await gateway.flush()
         return answering.result()
 
-    announcer = Announcer(engine, fleet, token, in_process)
+    announcer = Announcer(engine.registry, fleet, token, in_process)
     progress = Progress("simulated", settings.minutes)
     storing: asyncio.Future[Any] | None = None
 

@@ -14,11 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from contracts.errors import ContractError
+from contracts.kafka import ENVIRONMENT as KAFKA_ENVIRONMENT
+from contracts.kafka import KafkaSettings, kafka_settings
 from dipper.paths import DATA_VARIABLE, DEFAULT_DATA
 
 ENVIRONMENT: dict[str, str] = {
-    DATA_VARIABLE: "data directory (default: var)",
-    "DIPPER_HOST": "address of pages and local doors (default: 127.0.0.1)",
+    DATA_VARIABLE: "data directory; of a cluster's process: its replica of the registry (default: var)",
+    "DIPPER_STORE": "chdb:///PATH or clickhouse://USER:PASSWORD@HOST:PORT/DATABASE (default: in the data directory)",
+    **KAFKA_ENVIRONMENT,
+    "DIPPER_HOST": "address of pages, health and local doors (default: 127.0.0.1)",
     "DIPPER_PORT": "their port (default: 8410; 0: any free one)",
     "DIPPER_PUBLIC": "HOST:PORT of a second listener for boxes: telemetry, enrolment, changes (default: none)",
     "DIPPER_TLS_CERT": "certificate file of the public listener",
@@ -26,7 +31,8 @@ ENVIRONMENT: dict[str, str] = {
     "DIPPER_POLICY": "TOML file with policy numbers that differ from the defaults",
 }
 DEFAULT_PORT = 8410
-GIVEN = ("data", "host", "port", "public", "tls_cert", "tls_key", "policy")  # what the command line may override
+# What the command line may override.
+GIVEN = ("data", "store", "kafka", "host", "port", "public", "tls_cert", "tls_key", "policy")
 POLICY = Path(__file__).with_name("policy.toml")
 
 
@@ -44,7 +50,8 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSettings:
-    """What a process needs to know before it starts."""
+    """What a process needs to know before it starts. `store` may carry a password; None: the embedded one in `data`.
+    `kafka` None: the embedded log in `data`."""
 
     data: Path
     local: Listener
@@ -52,6 +59,22 @@ class ProcessSettings:
     tls_cert: Path | None
     tls_key: Path | None
     policy: Path | None
+    store: str | None = dataclasses.field(default=None, repr=False)
+    kafka: KafkaSettings | None = None
+
+    def needs_kafka(self) -> KafkaSettings:
+        """How to reach Kafka. Raises SettingsError without."""
+        if self.kafka is None:
+            raise SettingsError("DIPPER_KAFKA: expected the brokers of the log, HOST:PORT,.., got nothing")
+        return self.kafka
+
+    def needs_store(self) -> str:
+        """Where history is. Raises SettingsError without."""
+        if self.store is None:
+            raise SettingsError(
+                "DIPPER_STORE: expected clickhouse://USER:PASSWORD@HOST:PORT/DATABASE or chdb:///PATH, got nothing"
+            )
+        return self.store
 
 
 def from_environment(environment: Mapping[str, str], **given: Any) -> ProcessSettings:
@@ -66,6 +89,11 @@ def from_environment(environment: Mapping[str, str], **given: Any) -> ProcessSet
     if (cert is None) != (key is None):
         raise SettingsError("DIPPER_TLS_CERT, DIPPER_TLS_KEY: expected both or neither, got one")
     policy = pick("policy", "DIPPER_POLICY")
+    brokers = {"DIPPER_KAFKA": str(given["kafka"])} if given.get("kafka") is not None else {}
+    try:
+        kafka = kafka_settings({**environment, **brokers})
+    except ContractError as error:
+        raise SettingsError(str(error)) from None
     return ProcessSettings(
         data=Path(pick("data", DATA_VARIABLE) or DEFAULT_DATA),
         local=Listener(
@@ -76,6 +104,8 @@ def from_environment(environment: Mapping[str, str], **given: Any) -> ProcessSet
         tls_cert=None if cert is None else Path(cert),
         tls_key=None if key is None else Path(key),
         policy=None if policy is None else Path(policy),
+        store=pick("store", "DIPPER_STORE"),
+        kafka=kafka,
     )
 
 

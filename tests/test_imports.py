@@ -37,7 +37,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "simulator": {"numpy"},
     "dashboards": {"numpy", "plotly", "starlette", "streamlit"},
 }
-THIRD_PARTY["dipper"] = set.union(*THIRD_PARTY.values())
+THIRD_PARTY["dipper"] = set.union({"kafka", "prometheus_client", "uvloop"}, *THIRD_PARTY.values())
 
 # anomaly/ has no input, no output, no clock and no random state of its own
 IMPURE = {
