@@ -196,10 +196,12 @@ QUALITY_CUBE = (
     *HISTOGRAM_COLUMNS,
 )
 
-# device.evidence: what a box did and what its strata would have made expect.
+# device.evidence: what a box did and what its strata would have made expect. (minute, device, part) names a row; a box's
+# minute is the sum over its parts.
 DEVICE_EVIDENCE = (
     Column("minute", "int64", "ms UTC", "start of the minute"),
     Column("device", "string", "", "device id"),
+    Column("part", "int64", "", "partition of telemetry.slices the share comes from; 0 where one job reads them all"),
     Column("revision", "int64", "", "1 at first emission, then counting up; the highest counts"),
     *_BOX,
     Column("requests", "int64", "requests", "served in the minute"),

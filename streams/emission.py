@@ -32,8 +32,9 @@ class Emissions:
     a minute in quality.minutes is what a restart takes as proof of emission.
     """
 
-    def __init__(self, partitions: Mapping[str, int], rows_per_message: int, watermark: int) -> None:
+    def __init__(self, partitions: Mapping[str, int], part: int, rows_per_message: int, watermark: int) -> None:
         self._partitions = partitions
+        self._part = part
         self._rows = rows_per_message
         self._watermark = watermark
         self._minutes: list[MinuteRecord] = []
@@ -59,7 +60,7 @@ class Emissions:
         for partition in sorted(set(places)):
             mine = [row for row, place in zip(rows, places, strict=True) if place == partition]
             for begin in range(0, len(mine), self._rows):
-                part = evidence_batch(minute, mine[begin : begin + self._rows])
+                part = evidence_batch(minute, self._part, mine[begin : begin + self._rows])
                 self._explain(DEVICE_EVIDENCE.name, partition, part)
 
     def all(self) -> list[Emission]:

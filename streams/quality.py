@@ -89,10 +89,12 @@ class Counters:
 
 
 class QualityOperator:
-    """See the module's text. Not thread-safe. `partitions`: partition count per output topic."""
+    """See the module's text. Not thread-safe. `partitions`: partition count per output topic. `part`: of
+    device.evidence, the one partition of telemetry.slices this operator reads; 0 when it reads them all."""
 
-    def __init__(self, settings: QualitySettings, partitions: Mapping[str, int]) -> None:
+    def __init__(self, settings: QualitySettings, partitions: Mapping[str, int], part: int = 0) -> None:
         self.counters = Counters()
+        self._part = part
         self._settings = settings
         self._partitions = dict(partitions)
         self._intake = Intake(settings)
@@ -161,7 +163,7 @@ class QualityOperator:
                 if record.revision > rows.get(record.service, (0, NO_TRAFFIC))[0]:
                     rows[record.service] = (record.revision, record.row)
         for record_batch in evidence:
-            for minute, device, revision, row in read_evidence(record_batch):
+            for minute, device, revision, row in read_evidence(record_batch, self._part):
                 boxes = self._restored_evidence.setdefault(minute, {})
                 if revision > boxes.get(device, (0, row))[0]:
                     boxes[device] = (revision, row)
@@ -181,7 +183,7 @@ class QualityOperator:
             return []
         self._flush()
         self._worked = watermark
-        out = Emissions(self._partitions, self._settings.rows_per_message, watermark)
+        out = Emissions(self._partitions, self._part, self._settings.rows_per_message, watermark)
         oldest_open = self._oldest_open(watermark)
         if self._next is None:
             self._next = min([oldest_open, *self._open])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from contracts.arrow import batch
 from contracts.columns import (
@@ -141,11 +142,12 @@ def cube_batch(minute: int, window: Window, cells: Ints, revisions: Ints) -> Any
     return batch(QUALITY_CUBE, values, pa)
 
 
-def evidence_batch(minute: int, rows: Sequence[tuple[str, int, EvidenceRow]]) -> Any:
+def evidence_batch(minute: int, part: int, rows: Sequence[tuple[str, int, EvidenceRow]]) -> Any:
     """A record batch of DEVICE_EVIDENCE from (device, revision, content)."""
     values: dict[str, Any] = {
         "minute": [minute] * len(rows),
         "device": [device for device, _, _ in rows],
+        "part": [part] * len(rows),
         "revision": [revision for _, revision, _ in rows],
         "requests": [row.requests for _, _, row in rows],
         "failures": [row.failures for _, _, row in rows],
@@ -156,9 +158,9 @@ def evidence_batch(minute: int, rows: Sequence[tuple[str, int, EvidenceRow]]) ->
     return batch(DEVICE_EVIDENCE, values, pa)
 
 
-def read_evidence(record_batch: Any) -> Iterator[tuple[int, str, int, EvidenceRow]]:
-    """(minute, device, revision, content) of the rows of a record batch of DEVICE_EVIDENCE."""
-    for row in record_batch.to_pylist():
+def read_evidence(record_batch: Any, part: int) -> Iterator[tuple[int, str, int, EvidenceRow]]:
+    """(minute, device, revision, content) of the rows of one part in a record batch of DEVICE_EVIDENCE."""
+    for row in record_batch.filter(pc.equal(record_batch.column("part"), part)).to_pylist():
         expected = row["expected_failures"]
         content = EvidenceRow(
             tuple(row[name] for name in BOX_ATTRIBUTES),

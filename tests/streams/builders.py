@@ -136,7 +136,7 @@ def final(
 
 MINUTE_KEYS = ("minute", "customer", "service")
 CUBE_KEYS = ("minute", *CELL_DIMENSIONS)
-EVIDENCE_KEYS = ("minute", "device")
+EVIDENCE_KEYS = ("minute", "device", "part")
 
 
 # The slow reference
@@ -278,9 +278,10 @@ def _evidence(minute: int, rows: Sequence[Row], k: float) -> dict[tuple[Any, ...
             total += sum(r["requests"] for r in served) * rate
         newest = max((r["start"], tuple(r[name] for name in BOX_ATTRIBUTES)) for r in rows if r["device"] == device)[1]
         requests, failures = count(lambda r: r["device"] == device)  # noqa: B023
-        result[minute, device] = {
+        result[minute, device, 0] = {
             "minute": minute,
             "device": device,
+            "part": 0,
             **dict(zip(BOX_ATTRIBUTES, newest, strict=True)),
             "requests": requests,
             "failures": failures,
