@@ -83,3 +83,19 @@ def kafka_settings(environment: Mapping[str, str]) -> KafkaSettings | None:
         cert=pick("_CERT"),
         key=pick("_KEY"),
     )
+
+
+def client_options(settings: KafkaSettings) -> dict[str, object]:
+    """The same as keyword arguments of kafka-python's clients. Holds the password: never log it."""
+    options: dict[str, object] = {
+        "bootstrap_servers": list(settings.brokers),
+        "security_protocol": settings.security,
+        "ssl_cafile": settings.ca,
+        "ssl_certfile": settings.cert,
+        "ssl_keyfile": settings.key,
+    }
+    if settings.uses_sasl:
+        options["sasl_mechanism"] = settings.mechanism
+        options["sasl_plain_username"] = settings.user
+        options["sasl_plain_password"] = settings.password
+    return options

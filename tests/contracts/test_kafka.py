@@ -1,7 +1,7 @@
 import pytest
 
 from contracts.errors import ContractError
-from contracts.kafka import ENVIRONMENT, KafkaSettings, kafka_settings
+from contracts.kafka import ENVIRONMENT, KafkaSettings, client_options, kafka_settings
 
 
 def test_no_brokers_named_means_no_kafka():
@@ -45,3 +45,21 @@ def test_every_variable_reaches_its_field():
 def test_a_wrong_value_is_named(values, field):
     with pytest.raises(ContractError, match=field):
         kafka_settings(values)
+
+
+def test_clients_get_names_and_secrets_only_where_brokers_ask():
+    plain = client_options(KafkaSettings(("a:1", "b:2")))
+    assert plain["bootstrap_servers"] == ["a:1", "b:2"]
+    assert not [name for name in plain if name.startswith("sasl")]
+    secured = client_options(KafkaSettings(("a:1",), "SASL_SSL", "PLAIN", "agent", "s3cret", ca="ca.pem"))
+    assert secured["security_protocol"] == "SASL_SSL"
+    assert secured["ssl_cafile"] == "ca.pem"
+    assert (secured["sasl_mechanism"], secured["sasl_plain_username"]) == ("PLAIN", "agent")
+    assert secured["sasl_plain_password"] == "s3cret"
+
+
+def test_the_client_library_knows_every_option():
+    import kafka
+
+    secured = client_options(KafkaSettings(("a:1",), "SASL_SSL", "PLAIN", "agent", "s3cret"))
+    assert set(secured) <= set(kafka.KafkaProducer.DEFAULT_CONFIG) & set(kafka.KafkaConsumer.DEFAULT_CONFIG)
