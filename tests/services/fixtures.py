@@ -10,3 +10,18 @@ def kafka(tmp_path_factory):
 
     with Broker(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory):
+    """A running tests.services.clickhouse.NativeServer with the empty database `dipper`."""
+    from tests.services.clickhouse import NativeServer
+
+    with NativeServer(tmp_path_factory.mktemp("clickhouse")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def clickhouse_url(clickhouse):
+    """Connection string of the shared server; whoever uses it empties the tables it needs empty."""
+    return clickhouse.url
