@@ -188,15 +188,19 @@ class Sender:
         self._answered: list[tuple[Attempt, int, dict[str, str], int]] = []
 
     async def send(self, attempt: Attempt) -> None:
-        """One attempt, from signing to its answer."""
+        """One attempt, from signing to its answer. Signed anew for every gateway that is tried: an old `sent_at` would
+        read as a clock that is behind."""
         planned = attempt.at_ms
+
+        def signed() -> Mapping[str, str]:
+            self.fleet.sign(attempt, wall_ms())
+            return attempt.headers
+
         async with self._slots:
-            now = wall_ms()
-            self.late_ms.append(now - planned)
-            self.fleet.sign(attempt, now)
+            self.late_ms.append(wall_ms() - planned)
             began = time.perf_counter()
             choice = zlib.crc32(attempt.device.encode())
-            status, headers, _ = await self._exchange(choice, TELEMETRY_PATH, attempt.headers, attempt.body)
+            status, headers, _ = await self._exchange(choice, TELEMETRY_PATH, signed, attempt.body)
             self.answer_ms.append((time.perf_counter() - began) * 1_000)
         self.answers[status] += 1
         if status == 200 and not attempt.held.accepted:
@@ -206,7 +210,7 @@ class Sender:
 
     async def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Any other request, to the first gateway that answers; status 0: none did."""
-        return await self._exchange(0, path, headers, body)
+        return await self._exchange(0, path, lambda: headers, body)
 
     def hand_over(self) -> None:
         """Give answers to the fleet, unless it is busy."""
@@ -231,12 +235,12 @@ class Sender:
         for line in self._lines:
             line.close()
 
-    async def _exchange(self, choice: int, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def _exchange(self, choice: int, path: str, headers: Callable[[], Mapping[str, str]], body: bytes) -> Answer:
         answer = NOTHING
         for tried, line in enumerate(self._order(choice)):
             self.moved += tried > 0
             lines = [f"POST {path} HTTP/1.1", f"host: {line.where.host}", f"content-length: {len(body)}"]
-            lines += [f"{name}: {value}" for name, value in headers.items()]
+            lines += [f"{name}: {value}" for name, value in headers().items()]
             answer = await line.exchange("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
             if answer[0] not in ELSEWHERE:
                 break
