@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import secrets
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Self
 
 _ROOT = Path(__file__).parents[3]
+
+
+PORTS = range(20_000, 32_000)  # below Linux' ephemeral ones: while it is down, no outgoing connection sits on its port
 
 
 class NativeServer:
@@ -23,7 +29,7 @@ class NativeServer:
     ) -> None:
         self.folder = folder
         self.url = ""
-        self.port = 0
+        self.port = _free_port()
         self._password = secrets.token_hex(12)
         self._options = ["--database", database]
         if cert is not None:
@@ -51,6 +57,7 @@ class NativeServer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,
+                start_new_session=True,  # Ctrl-C reaches whoever owns the server, and that stops it last
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline().decode().strip()
@@ -93,3 +100,11 @@ class NativeServer:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _free_port() -> int:
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"no free port in {PORTS.start}..{PORTS.stop - 1} on 127.0.0.1")
