@@ -196,8 +196,8 @@ QUALITY_CUBE = (
     *HISTOGRAM_COLUMNS,
 )
 
-# device.evidence: what a box did and what its strata would have made expect. (minute, device, part) names a row; a box's
-# minute is the sum over its parts.
+# device.evidence: what a box did and what its strata would have made expect. (minute, device, part) names a row; a
+# box's minute is the sum over its parts.
 DEVICE_EVIDENCE = (
     Column("minute", "int64", "ms UTC", "start of the minute"),
     Column("device", "string", "", "device id"),

@@ -179,7 +179,7 @@ class QualityOperator:
     def advance(self) -> list[Emission]:
         """Emit what the watermark makes due. Cheap when nothing is."""
         watermark = self.watermark
-        if watermark is None or not self._is_due(watermark):
+        if watermark is None or not self.is_due:
             return []
         self._flush()
         self._worked = watermark
@@ -203,14 +203,14 @@ class QualityOperator:
         self._forget(watermark)
         return out.all()
 
-    def _is_due(self, watermark: int) -> bool:
-        # A minute ends, and with it, lateness being whole minutes, another one closes; or it is time to revise.
-        worked = self._worked
-        return (
-            worked is None
-            or minute_of(watermark) > minute_of(worked)
-            or watermark - worked >= self._settings.revise_every_ms
-        )
+    @property
+    def is_due(self) -> bool:
+        """Whether `advance` has anything to do: a minute ends, and with it, lateness being whole minutes, another one
+        closes; or it is time to revise."""
+        watermark, worked = self.watermark, self._worked
+        if watermark is None or worked is None:
+            return watermark is not None
+        return minute_of(watermark) > minute_of(worked) or watermark - worked >= self._settings.revise_every_ms
 
     def _is_replay(self, watermark: int) -> bool:
         return self._replayed_until is not None and watermark <= self._replayed_until
