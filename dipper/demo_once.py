@@ -30,11 +30,13 @@ GROUP_COMMIT_MS = 0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run showed. `differences`: sentences, empty when the books equal the simulator's own truth."""
+    """What a run showed. `differences`: sentences, empty when the books equal the simulator's own truth. `minutes`:
+    history's counts by (customer, service, minute)."""
 
     ledger: dict[str, Any]
     differences: list[str]
     stats: RunStats
+    minutes: dict[tuple[str, str, int], dict[str, int]]
 
     @property
     def clean(self) -> bool:
@@ -57,14 +59,14 @@ def run_once(settings: Settings, policy: Policy, out: Path) -> Outcome:
             try:
                 fleet = build_fleet(settings)
                 stats = asyncio.run(_drive(engine, fleet, clock, settings))
-                books, differences = _check(engine, fleet, clock())
+                books, differences, minutes = _check(engine, fleet, clock())
             finally:
                 engine.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     fleet.truth.write(out / "truth.json", fleet.boxes)
     (out / "ledger.json").write_text(json.dumps(books, indent=1) + "\n", encoding="utf-8")
-    return Outcome(books, differences, stats)
+    return Outcome(books, differences, stats, minutes)
 
 
 async def _drive(engine: Engine, fleet: Fleet, clock: SimulatedClock, settings: Settings) -> RunStats:
@@ -112,13 +114,13 @@ def _flusher(gateway: Any) -> Any:
     return flush
 
 
-def _check(engine: Engine, fleet: Fleet, now: int) -> tuple[dict[str, Any], list[str]]:
-    """The ledger, and how it and history's minutes differ from the simulator's own count."""
+def _check(engine: Engine, fleet: Fleet, now: int) -> tuple[dict[str, Any], list[str], Any]:
+    """The ledger, how it and history's minutes differ from the simulator's own count, and those minutes."""
     engine.drain(now)
     books = ledger(engine.store, now).to_json()
     _, differences = compare_ledger(fleet.truth.ledger(fleet.boxes), books)
     stored = minute_counts(engine.store, 0, now + DAY_MS)
-    _, minutes = compare_minutes(fleet.truth.minutes(fleet.boxes), stored)
-    differences += minutes
+    _, unequal = compare_minutes(fleet.truth.minutes(fleet.boxes), stored)
+    differences += unequal
     books["matches_truth"] = not differences
-    return books, differences
+    return books, differences, stored
