@@ -177,15 +177,25 @@ class Gateway:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
+    def unready(self) -> str:
+        """Why it cannot be relied on now; empty when it can."""
+        if not self._ready:
+            return "the gateway starts or stops"
+        return "" if self._batcher.healthy else "the last append to the log failed"
+
+    def metrics_text(self) -> str:
+        """Its counters in Prometheus' text format."""
+        self.metrics.put("dipper_gateway_known_boots", len(self._known))
+        return self.metrics.text()
+
     def _readiness(self) -> Answer:
-        if self._ready and self._batcher.healthy:
+        why = self.unready()
+        if not why:
             return Answer(200, b'{"status":"ready"}')
-        what = "the last append to the log failed" if self._ready else "the gateway starts or stops"
-        return problem(Refusal(503, "not_ready", what, retry_after_s=self.settings.retry_after_s))
+        return problem(Refusal(503, "not_ready", why, retry_after_s=self.settings.retry_after_s))
 
     def _metrics_text(self) -> Answer:
-        self.metrics.put("dipper_gateway_known_boots", len(self._known))
-        return Answer(200, self.metrics.text().encode(), CONTENT_TYPE)
+        return Answer(200, self.metrics_text().encode(), CONTENT_TYPE)
 
 
 def _wrong_method(method: str, expected: str) -> Refusal:
