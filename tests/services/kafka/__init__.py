@@ -2,5 +2,6 @@
 
 from tests.services.kafka.broker import Broker
 from tests.services.kafka.jars import BrokerError, jars
+from tests.services.kafka.topics import create_topics
 
-__all__ = ["Broker", "BrokerError", "jars"]
+__all__ = ["Broker", "BrokerError", "create_topics", "jars"]
