@@ -1,0 +1,137 @@
+"""The end of a run: everything is stored, and equal to the simulator's truth, to the embedded run, to the streams."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.faults.client import ROOT, World
+from contracts.columns import COUNT_NAMES
+from contracts.protocols import Store
+from contracts.times import DAY_MS, rfc3339
+from history.ledger import ledger
+from history.query_minutes import minute_counts
+from simulator.sender import wall_ms
+from simulator.truth import compare_ledger, compare_minutes
+
+DRAIN_DEADLINE_S = 300.0
+LOOK_EVERY_S = 3.0
+EMBEDDED_DEADLINE_S = 3 * 3600.0
+MOST_NAMED = 20
+
+Minutes = dict[tuple[str, str, int], dict[str, int]]
+
+_STREAM = f"""SELECT customer, service, minute, late_requests, {", ".join(COUNT_NAMES)} FROM stream_minutes FINAL
+ORDER BY customer, service, minute"""
+
+
+def wait_for_truth(store: Store, truth: Mapping[str, Any]) -> tuple[dict[str, Any], Minutes, list[str]]:
+    """The ledger and history's minutes once they equal the truth, or as they stand at the deadline; what differs."""
+    end = time.monotonic() + DRAIN_DEADLINE_S
+    while True:
+        books = ledger(store, wall_ms()).to_json()
+        minutes = minute_counts(store, 0, wall_ms() + DAY_MS)
+        _, differences = compare_ledger(truth["ledger"], books)
+        _, unequal = compare_minutes(truth["minutes"], minutes)
+        differences += unequal
+        if not books["balanced"]:
+            differences.append("the ledger is not balanced")
+        if not differences or time.monotonic() > end:
+            return books, minutes, differences
+        time.sleep(LOOK_EVERY_S)
+
+
+class EmbeddedRun:
+    """The same fleet through the embedded pipeline, undisturbed, as fast as it goes, in a process of its own."""
+
+    def __init__(self, world: World, intervals: int, folder: Path) -> None:
+        self._out = folder / "embedded.json"
+        self._log = folder / "embedded.log"
+        command = [sys.executable, "-m", "benchmarks.faults.compare", *world.arguments()]
+        command += ["--intervals", str(intervals), str(self._out)]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def result(self) -> tuple[Minutes, list[str]]:
+        """Its minutes, and how they differ from the simulator's own count."""
+        if self._process.wait(EMBEDDED_DEADLINE_S) not in (0, 1) or not self._out.exists():
+            return {}, [f"the embedded run failed: {self._log.read_text(errors='replace')[-2_000:]}"]
+        document = json.loads(self._out.read_text())
+        return {(c, s, minute): counts for c, s, minute, counts in document["minutes"]}, document["differences"]
+
+    def close(self) -> None:
+        """End it if it still runs."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+def unequal_minutes(embedded: Minutes, cluster: Minutes) -> list[str]:
+    """Differences of two histories, of both ways."""
+    _, differences = compare_minutes(embedded, cluster)
+    return [text.replace(" generated", " embedded").replace(" in history", " in the cluster") for text in differences]
+
+
+def stream_differences(store: Store, minutes: Minutes) -> tuple[dict[str, int], list[str]]:
+    """The streams' last revisions against history: equal where nothing was late; where something was, what is missing
+    is at most what they said was late (repeated late reports count again). Counts, and sentences."""
+    rows = store.query(_STREAM)
+    told: dict[tuple[str, str, int], dict[str, int]] = {}
+    for i, key in enumerate(zip(rows["customer"], rows["service"], rows["minute"], strict=True)):
+        told[key] = {name: rows[name][i] for name in (*COUNT_NAMES, "late_requests")}
+    differences = []
+    late = 0
+    nothing = dict.fromkeys((*COUNT_NAMES, "late_requests"), 0)
+    for key in sorted(minutes.keys() | told.keys()):
+        stream, history = told.get(key, nothing), minutes.get(key, nothing)
+        late += stream["late_requests"] > 0
+        missing = history["requests"] - stream["requests"]
+        if stream["late_requests"]:
+            right = 0 <= missing <= stream["late_requests"]
+        else:
+            right = all(stream[name] == history[name] for name in COUNT_NAMES)
+        if not right:
+            customer, service, minute = key
+            differences.append(
+                f"{customer} {service} {rfc3339(minute)}: the stream has {stream['requests']} requests and"
+                f" {stream['late_requests']} late, history {history['requests']}"
+            )
+    counts = {"minutes": len(minutes), "with_late_requests": late, "unequal": len(differences)}
+    return counts, differences[:MOST_NAMED]
+
+
+def main() -> int:
+    """The embedded run: `python -m benchmarks.faults.compare --devices .. --intervals N OUT`."""
+    import argparse
+
+    from benchmarks.soak_load import settings_of
+    from contracts.times import DEFAULT_INTERVAL_MS, MINUTE_MS
+    from dipper.demo_once import run_once
+    from dipper.settings import load_policy
+
+    parser = argparse.ArgumentParser(description="The fleet through the embedded pipeline; OUT gets its minutes.")
+    for name in ("devices", "customers", "seed", "start-ms", "intervals"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("out", type=Path)
+    a = parser.parse_args()
+    minutes = a.intervals * DEFAULT_INTERVAL_MS / MINUTE_MS
+    with tempfile.TemporaryDirectory(prefix="embedded-", dir=a.out.parent) as folder:
+        outcome = run_once(
+            settings_of(a.devices, a.customers, a.seed, a.start_ms, minutes), load_policy(), Path(folder)
+        )
+    document = {
+        "minutes": [[*key, counts] for key, counts in outcome.minutes.items()],
+        "differences": outcome.differences,
+    }
+    a.out.write_text(json.dumps(document))
+    return 0 if outcome.clean else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
