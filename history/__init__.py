@@ -12,16 +12,21 @@ _OPTIONS = {"memory_limit_bytes": int, "min_free_bytes": int, "readers": int, "q
 
 
 def open_store(url: str) -> Store:
-    """The store a connection string names: `chdb:///absolute/path?memory_limit_bytes=..&min_free_bytes=..&readers=..`.
+    """The store a connection string names: `chdb:///absolute/path?memory_limit_bytes=..&min_free_bytes=..&readers=..`
+    or `clickhouse://user:password@host:9000,host2:9000/database?secure=1&ca=..&cluster=..&readers=..`.
 
-    Raises BadStoreUrl, StoreLocked, or StoreError when it cannot be opened."""
+    Raises BadStoreUrl, StoreLocked, StoreUnavailable when no server answers, or StoreError when it cannot be opened."""
     from history.errors import BadStoreUrl
 
     parts = urlsplit(url)
     if parts.scheme == "clickhouse":
-        raise BadStoreUrl("store: expected chdb:///path (a ClickHouse server is not supported yet), got clickhouse://…")
+        from history.clickhouse_store import ClickHouseStore
+
+        return ClickHouseStore(url)
     if parts.scheme != "chdb" or parts.netloc or not parts.path.startswith("/"):
-        raise BadStoreUrl(f"store: expected chdb:///absolute/path, got {url!r}")
+        # Anything may stand in it, a password too: only the scheme is shown.
+        got = f"{parts.scheme}://…" if parts.scheme else "no scheme"
+        raise BadStoreUrl(f"store: expected chdb:///absolute/path or clickhouse://user:password@host/db, got {got}")
     options: dict[str, Any] = {}
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         if name not in _OPTIONS:

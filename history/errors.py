@@ -16,6 +16,15 @@ class QueryTimeout(StoreUnavailable):
     """A query ran longer than it may; ask for less, or later."""
 
 
+class ReplicaAway(StoreUnavailable):
+    """One server cannot be reached, went away or cannot take part now; another may. `sent`: it may have run what it was
+    given, so only what may be repeated may be given to another."""
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
+
+
 class SchemaMismatch(StoreError):
     """The tables were made by other migrations than the ones this program has."""
 
@@ -27,8 +36,12 @@ class BadStoreUrl(StoreError):
 _CODE = re.compile(r"Code: (\d+)\. DB::(?:Err)?[Ee]xception: (.*)", re.DOTALL)
 _TIMEOUT_CODES = {159}
 _FULL_CODES = {243}
-# Memory limit, too many parts, too many queries, cannot allocate, network and socket errors, shutdown.
-_BUSY_CODES = {241, 252, 202, 173, 209, 210, 236, 439}
+# What one replica says and another need not: socket timeout, network error, aborted (shutdown), read-only (it lost its
+# Keeper), no live remote, unknown status of an insert, too few replicas for the quorum, not in the quorum, cancelled,
+# Keeper's own errors.
+_AWAY_CODES = {209, 210, 236, 242, 279, 285, 286, 289, 319, 394, 999}
+# Memory limit, too many parts, too many queries, cannot allocate or schedule.
+_BUSY_CODES = {241, 252, 202, 173, 439}
 MAX_MESSAGE_CHARS = 600
 
 
@@ -36,12 +49,18 @@ def from_engine(error: BaseException) -> StoreError:
     """The store's error for what the engine raised: its sentence without a stack, in the right class."""
     text = str(error)
     match = _CODE.search(text)
-    code, sentence = (int(match[1]), match[2]) if match else (0, text)
-    message = sentence.split("Stack trace")[0].strip()[:MAX_MESSAGE_CHARS]
+    return from_code(int(match[1]), match[2]) if match else from_code(0, text)
+
+
+def from_code(code: int, text: str) -> StoreError:
+    """The store's error for one of the engine's codes and what it said; 0: no code of the engine's."""
+    message = text.split("Stack trace", maxsplit=1)[0].strip().rstrip(".")[:MAX_MESSAGE_CHARS]
     if code in _FULL_CODES or "No space left on device" in text:
         return StoreFull(f"history: no space left on its disk ({message})")
     if code in _TIMEOUT_CODES:
         return QueryTimeout(f"history: the query took too long ({message})")
+    if code in _AWAY_CODES:
+        return ReplicaAway(f"history: the server cannot take part now ({message})")
     if code in _BUSY_CODES:
         return StoreUnavailable(f"history: the engine is overloaded ({message})")
     return StoreError(f"history: {message} (code {code})")

@@ -85,7 +85,6 @@ def test_open_store_reads_options_from_the_url(own_path):
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("clickhouse://user:secret@host:9000/db", "not supported yet"),
         ("chdb://relative/path", "chdb:///absolute/path"),
         ("sqlite:///x", "chdb:///absolute/path"),
         ("chdb:///x?colour=red", "colour"),
