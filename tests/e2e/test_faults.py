@@ -1,0 +1,171 @@
+"""Every process of a cluster is killed under load, once each; and what that proof is made of, part by part."""
+
+import json
+import subprocess
+
+import pytest
+
+from benchmarks.faults.compare import stream_differences
+from benchmarks.faults.load import Books
+from benchmarks.faults.scenario import Result
+from benchmarks.faults.table import figures, spread, text
+from benchmarks.faults.watch import Sample, lasting
+from contracts.columns import COUNT_NAMES
+from simulator.settings import Settings, build_fleet
+from tests.e2e.processes import ROOT, python
+
+QUICK_DEADLINE_S = 1_200
+START = 1_767_607_200_000  # 2026-01-05T10:00:00Z
+T0 = 1_000_000_000
+
+
+@pytest.mark.verify
+@pytest.mark.timeout(QUICK_DEADLINE_S + 60)
+def test_nothing_is_lost_whatever_is_killed(tmp_path):
+    done = subprocess.run(
+        python("-m", "benchmarks.faults", "--quick", "--seed", "1", "--keep", str(tmp_path / "run")),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=QUICK_DEADLINE_S,
+    )
+    assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-8_000:]
+    rows = [line for line in done.stdout.splitlines() if line.endswith("yes")]
+    assert len(rows) == 7, done.stdout
+
+
+def sample(at_s, age_s, *, stream_s=22.0, ready=True):
+    at = T0 + round(at_s * 1_000)
+    return Sample(at, None if age_s is None else at - round(age_s * 1_000), stream_s, ready)
+
+
+class TestRecovery:
+    def test_begins_with_the_first_good_look_at_data_from_after_the_fault(self):
+        before = [sample(t, 3 + t) for t in (1, 2, 3)]  # fresh enough, but from before the fault
+        after = [sample(t, 5) for t in range(9, 30)]
+        assert lasting([*before, *after], T0) == T0 + 9_000
+
+    def test_a_look_that_is_good_only_once_does_not_count(self):
+        looks = [sample(8, 4), sample(12, 8, ready=False), *(sample(t, 6) for t in range(16, 40))]
+        assert lasting(looks, T0) == T0 + 16_000
+
+    def test_is_not_there_before_it_has_lasted(self):
+        assert lasting([sample(t, 4) for t in range(8, 19)], T0) is None
+
+    @pytest.mark.parametrize("bad", [{"age_s": 15.0}, {"age_s": 5, "stream_s": 35.0}, {"age_s": 5, "ready": False}])
+    def test_needs_fresh_history_fresh_streams_and_everybody(self, bad):
+        assert lasting([sample(t, **bad) for t in range(20, 60)], T0) is None
+
+    def test_is_not_there_while_nobody_answers(self):
+        assert lasting([sample(t, None) for t in range(20, 60)], T0) is None
+        assert lasting([sample(t, 5, stream_s=None) for t in range(20, 60)], T0) is None
+
+
+def boots_of(fleet, intervals):
+    """A ledger's boots, as history would state them if everything of so many intervals had been stored."""
+    books = Books(fleet)
+    for i in range(intervals):
+        for attempt in fleet.step(START + (i + 1) * 10_000):
+            fleet.answer(attempt, 200, {}, START + (i + 1) * 10_000)
+        books.note()
+    accounts = []
+    for (device, boot), truth in fleet.truth.boots.items():
+        row = {"device": device, "boot": boot, "last_seq": truth.newest_accepted_seq}
+        for i, what in enumerate(("requests", "slices")):
+            terms = dict.fromkeys(("rejected", "declared_dropped", "pending", "lost", "double_counted"), 0)
+            row[what] = {"reported": truth.accepted[i], "stored": truth.accepted[i], **terms}
+        accounts.append(row)
+    return books, accounts
+
+
+@pytest.fixture
+def fleet():
+    return build_fleet(Settings(devices=12, customers=3, seed=5, minutes=5, faults_per_hour=0.0, start_ms=START))
+
+
+class TestBooks:
+    def test_equal_the_ledger_of_a_run_without_trouble(self, fleet):
+        books, accounts = boots_of(fleet, 4)
+        assert books.mark() == len(accounts) >= 12
+        assert books.compare(accounts) == []
+
+    def test_are_compared_at_the_newest_report_that_history_has_seen(self, fleet):
+        books, accounts = boots_of(fleet, 4)
+        fleet.step(START + 50_000)  # generated, on its way, in no ledger yet
+        books.note()
+        assert books.compare(accounts) == []
+
+    def test_tell_a_slice_too_many(self, fleet):
+        books, accounts = boots_of(fleet, 4)
+        accounts[0]["slices"]["stored"] += 1
+        (difference,) = books.compare(accounts)
+        assert accounts[0]["device"] in difference
+        assert "slices.stored" in difference
+
+    def test_tell_an_acknowledged_report_that_is_not_in_history(self, fleet):
+        books, accounts = boots_of(fleet, 4)
+        books.mark()
+        gone = accounts.pop()
+        (difference,) = books.compare(accounts)
+        assert gone["device"] in difference
+        assert "was acknowledged, not in history" in difference
+
+    def test_tell_a_boot_nobody_started(self, fleet):
+        books, accounts = boots_of(fleet, 2)
+        (difference,) = books.compare([*accounts, {**accounts[0], "boot": "0" * 16}])
+        assert "0 reports were made" in difference
+
+
+class Rows:
+    """A store that answers with given rows of stream_minutes."""
+
+    def __init__(self, *rows):
+        names = ("customer", "service", "minute", "late_requests", *COUNT_NAMES)
+        self._rows = {name: [row.get(name, 0) for row in rows] for name in names}
+
+    def query(self, sql, parameters=None):
+        return self._rows
+
+
+def minute(requests, **more):
+    return dict.fromkeys(COUNT_NAMES, 0) | {"requests": requests} | more
+
+
+KEY = ("acme", "vod", START)
+ROW = {"customer": "acme", "service": "vod", "minute": START}
+
+
+class TestStreams:
+    def test_equal_history_where_nothing_was_late(self):
+        counts, differences = stream_differences(Rows({**ROW, "requests": 10}), {KEY: minute(10)})
+        assert differences == []
+        assert counts == {"minutes": 1, "with_late_requests": 0, "unequal": 0}
+
+    def test_may_lack_what_they_said_was_late_and_no_more(self):
+        late = Rows({**ROW, "requests": 7, "late_requests": 3})
+        assert stream_differences(late, {KEY: minute(10)})[1] == []
+        (difference,) = stream_differences(late, {KEY: minute(11)})[1]
+        assert "7 requests and 3 late, history 11" in difference
+
+    def test_differ_when_any_count_does(self):
+        stream = Rows({**ROW, "requests": 10, "bytes": 5})
+        assert len(stream_differences(stream, {KEY: minute(10, bytes=6)})[1]) == 1
+
+    def test_differ_when_a_minute_is_missing_or_made_up(self):
+        assert len(stream_differences(Rows(), {KEY: minute(10)})[1]) == 1
+        assert len(stream_differences(Rows({**ROW, "requests": 10}), {})[1]) == 1
+
+
+class TestTable:
+    def test_states_minimum_median_and_maximum(self):
+        assert spread([4.0, 1.0, 3.0]) == {"min": 1.0, "median": 3.0, "max": 4.0}
+        assert spread([4.0, None, 3.0]) == {"min": 3.0, "median": 4.0, "max": None}
+
+    def test_shows_what_did_not_hold(self):
+        good = Result("kill sink", 1, 4.0, 9.0, 0, 0, 0, balanced=True)
+        bad = Result("kill sink", 2, None, None, 2, 0, 0, balanced=False, differences=["two are gone"])
+        (row,) = json.loads(json.dumps(figures([good, bad])))
+        assert (row["times"], row["lost"], row["balanced"], row["equal_to_truth"]) == (2, 2, False, False)
+        assert "4.0 / never / never" in text([row])
+        assert not bad.clean
+        assert good.clean
