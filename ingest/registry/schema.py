@@ -22,7 +22,8 @@ BUSY_TIMEOUT_S = 5.0  # how long a writer waits for another process's transactio
 
 # `meta.version` counts every write; `changed` on a row is the version that last touched it, so that a reader
 # re-reads only what changed since its own version. `meta.catalog` is the version that last touched customers, rules
-# or API tokens, which are few and re-read together.
+# or API tokens, which are few and re-read together. In a replica of the topic (kafka.py) `meta.next_offset` is the
+# first record not applied yet, and `meta.removed` the version that last removed a device.
 _DDL = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 INSERT INTO meta VALUES ('version', 1), ('catalog', 1);

@@ -62,7 +62,7 @@ def follow(snapshot: Snapshot, connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN")
     try:
         meta: dict[str, int] = dict(connection.execute("SELECT name, value FROM meta"))
-        if snapshot.version == 0:
+        if snapshot.version == 0 or meta.get("removed", 0) > snapshot.version:
             snapshot.devices = dict(_entries(connection, snapshot.texts, None))
         elif meta["version"] > snapshot.version:
             snapshot.devices.update(_entries(connection, snapshot.texts, snapshot.version))

@@ -11,8 +11,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -22,6 +21,7 @@ from contracts.times import DAY_MS
 from ingest.registry import catalog, devices
 from ingest.registry.catalog import ApiToken
 from ingest.registry.devices import DeviceInfo, EnrolmentToken, Outcome
+from ingest.registry.errors import RegistryError
 from ingest.registry.schema import connect, prepare, translated
 from ingest.registry.snapshot import Snapshot, follow
 
@@ -29,6 +29,7 @@ DEFAULT_OVERLAP_MS = DAY_MS  # how long an old key is accepted after a rotation
 CHECK_EVERY_S = 0.2  # how stale a look-up may be after another process changed the file
 
 T = TypeVar("T")
+Body = Callable[[sqlite3.Connection, int], T]  # what a write does, given the version it makes; it may run again
 
 
 def wall_clock_ms() -> int:
@@ -64,10 +65,15 @@ class SqliteRegistry:
         with translated(path):
             self._reader = connect(path)
             self._writer = connect(path)
+            try:
+                self._check_kind()
+            except BaseException:
+                self._writer.close()
+                self._reader.close()
+                raise
         self._data_version = -1
         self._next_check = 0.0
-        with self._read_lock:
-            self._refresh()
+        self._refresh_now()
 
     def close(self) -> None:
         """Release the file. Look-ups and writes are over after this."""
@@ -152,8 +158,7 @@ class SqliteRegistry:
 
     def add_device(self, device: str, attributes: DeviceAttributes, now: int) -> None:
         """Register a device; it has no key yet. Raises ContractError `bad_id`, `bad_field`, `exists`."""
-        with self._write() as (c, version):
-            devices.insert(c, device, attributes, now, version)
+        self._write(lambda c, version: devices.insert(c, device, attributes, now, version))
 
     def bulk_add_devices(
         self, fleet: Iterable[tuple[str, DeviceAttributes]], now: int, given: Mapping[str, bytes] | None = None
@@ -161,96 +166,105 @@ class SqliteRegistry:
         """Register a fleet in one transaction, all or nothing, and return one accepted key per device. `given`: secrets
         by device that were made elsewhere (a factory, the simulator). Devices that are already there keep their newest
         open key unless another is given, and get a row where their attributes differ. Raises ContractError."""
-        result: dict[str, DeviceKey] = {}
-        with self._write() as (c, version):
-            for device, attributes in fleet:
+        rows = list(fleet)
+        secrets_of = given or {}
+
+        def add(c: sqlite3.Connection, version: int) -> dict[str, DeviceKey]:
+            result: dict[str, DeviceKey] = {}
+            for device, attributes in rows:
                 devices.upsert(c, device, attributes, now, version)
-                secret = None if given is None else given.get(device)
-                result[device] = devices.ensure_key(c, device, secret, now, version)
-        return result
+                result[device] = devices.ensure_key(c, device, secrets_of.get(device), now, version)
+            return result
+
+        return self._write(add)
 
     def upsert_devices(self, rows: Iterable[tuple[str, DeviceAttributes]], now: int) -> list[Outcome]:
         """Add or update devices, all or nothing: per row `added`, `changed` or `unchanged`. No keys are made."""
-        with self._write() as (c, version):
-            return [devices.upsert(c, device, attributes, now, version) for device, attributes in rows]
+        found = list(rows)
+        return self._write(lambda c, version: [devices.upsert(c, d, a, now, version) for d, a in found])
 
     def set_attributes(self, device: str, attributes: DeviceAttributes, now: int) -> None:
         """A row valid from `attributes.valid_from`; the same valid_from again corrects that row. Raises NotFound."""
-        with self._write() as (c, version):
-            devices.set_attributes(c, device, attributes, now, version)
+        self._write(lambda c, version: devices.set_attributes(c, device, attributes, now, version))
 
     def issue_token(self, device: str | None, now: int, expires_at: int) -> str:
         """A one-time enrolment token for a device, or (None) for any device that never had a key. Shown once."""
-        with self._write() as (c, _):
-            return devices.issue_token(c, device, now, expires_at)
+        return self._write(lambda c, _: devices.issue_token(c, device, now, expires_at))
 
     def enroll(self, device: str, token: str, now: int) -> DeviceKey:
         """Exchange a token for the device's key. Raises ContractError `bad_token`, `bad_id`."""
-        with self._write() as (c, version):
-            return devices.enroll(c, device, token, now, version)
+        return self._write(lambda c, version: devices.enroll(c, device, token, now, version))
 
     def add_key(self, device: str, now: int) -> DeviceKey:
         """A further key beside the present ones. Raises NotFound; ContractError `revoked`."""
-        with self._write() as (c, version):
-            return devices.add_key(c, device, now, version)
+        return self._write(lambda c, version: devices.add_key(c, device, now, version))
 
     def rotate(self, device: str, now: int, overlap_ms: int = DEFAULT_OVERLAP_MS) -> DeviceKey:
         """A new key; the old ones are accepted for `overlap_ms` more. Raises as add_key."""
-        with self._write() as (c, version):
-            return devices.rotate(c, device, now, overlap_ms, version)
+        return self._write(lambda c, version: devices.rotate(c, device, now, overlap_ms, version))
 
     def revoke(self, device: str, now: int) -> None:
         """No key of the device is accepted any more and its open tokens are cancelled. Raises NotFound."""
-        with self._write() as (c, version):
-            devices.revoke(c, device, now, version)
+        self._write(lambda c, version: devices.revoke(c, device, now, version))
 
     # --- customers, rules, operators' tokens ---
 
     def add_customer(self, customer: Customer, *, replace: bool = False) -> None:
         """Store a customer with its objectives. Raises ContractError `exists` unless `replace`."""
-        with self._write(catalog_too=True) as (c, _):
-            catalog.write_customer(c, customer, replace=replace)
+        self._write(lambda c, _: catalog.write_customer(c, customer, replace=replace), catalog_too=True)
 
     def upsert_customers(self, customers: Iterable[Customer]) -> list[Outcome]:
         """Add or replace customers, all or nothing: per customer `added`, `changed` or `unchanged`."""
-        with self._write(catalog_too=True) as (c, _):
+        given = list(customers)
+
+        def upsert(c: sqlite3.Connection, _: int) -> list[Outcome]:
             known = {k.id: k for k in catalog.read_customers(c)}
             outcomes: list[Outcome] = []
-            for customer in customers:
+            for customer in given:
                 before = known.get(customer.id)
                 catalog.write_customer(c, customer, replace=True)
                 outcomes.append("added" if before is None else _changed(_sorted(before), _sorted(customer)))
             return outcomes
 
+        return self._write(upsert, catalog_too=True)
+
     def add_rule(self, rule: SchedulingRule, *, replace: bool = False) -> None:
         """Store a version of a scheduling rule. Raises ContractError `exists` unless `replace`."""
-        with self._write(catalog_too=True) as (c, _):
-            catalog.write_rule(c, rule, replace=replace)
+        self._write(lambda c, _: catalog.write_rule(c, rule, replace=replace), catalog_too=True)
 
     def upsert_rules(self, rules: Iterable[SchedulingRule]) -> list[Outcome]:
         """Add or replace rules' versions, all or nothing: per rule `added`, `changed` or `unchanged`."""
-        with self._write(catalog_too=True) as (c, _):
+        given = list(rules)
+
+        def upsert(c: sqlite3.Connection, _: int) -> list[Outcome]:
             known = {r.sched_rule: r for r in catalog.read_rules(c)}
             outcomes: list[Outcome] = []
-            for rule in rules:
+            for rule in given:
                 before = known.get(rule.sched_rule)
                 catalog.write_rule(c, rule, replace=True)
                 outcomes.append("added" if before is None else _changed(before, rule))
             return outcomes
 
+        return self._write(upsert, catalog_too=True)
+
     def add_api_token(self, name: str, scopes: Iterable[str], now: int) -> str:
         """A token for a program or operator, shown once. Raises ContractError `bad_scope`, `bad_id`, `exists`."""
-        token = f"dpa_{secrets.token_urlsafe(24)}"
-        with self._write(catalog_too=True) as (c, _):
-            catalog.write_api_token(c, name, devices.hash_of(token), tuple(scopes), now)
+        token, wanted = f"dpa_{secrets.token_urlsafe(24)}", tuple(scopes)
+        digest = devices.hash_of(token)
+        self._write(lambda c, _: catalog.write_api_token(c, name, digest, wanted, now), catalog_too=True)
         return token
 
     def revoke_api_token(self, name: str, now: int) -> None:
         """End a token at once. Raises NotFound."""
-        with self._write(catalog_too=True) as (c, _):
-            catalog.revoke_api_token(c, name, now)
+        self._write(lambda c, _: catalog.revoke_api_token(c, name, now), catalog_too=True)
 
     # --- how the snapshot follows the file ---
+
+    def _check_kind(self) -> None:
+        if position(self._writer) is not None:
+            raise RegistryError(
+                f"registry {self.path}: it is a replica of the registry on Kafka; write through the cluster's commands"
+            )
 
     def _current(self) -> Snapshot:
         if self._monotonic() >= self._next_check and self._read_lock.acquire(blocking=False):
@@ -272,26 +286,50 @@ class SqliteRegistry:
         with self._read_lock, translated(self.path):
             return query(self._reader)
 
-    @contextmanager
-    def _write(self, *, catalog_too: bool = False) -> Iterator[tuple[sqlite3.Connection, int]]:
-        """A transaction and the version it makes; afterwards this process's look-ups know of it."""
+    def _write(self, body: Body[T], *, catalog_too: bool = False) -> T:
+        """Run a body in a transaction; afterwards this process's look-ups know of it."""
         with self._write_lock:
-            with translated(self.path):
-                self._writer.execute("BEGIN IMMEDIATE")
-                try:
-                    version: int = self._writer.execute(
-                        "UPDATE meta SET value = value + 1 WHERE name = 'version' RETURNING value"
-                    ).fetchone()[0]
-                    if catalog_too:
-                        self._writer.execute("UPDATE meta SET value = ? WHERE name = 'catalog'", (version,))
-                    yield self._writer, version
-                    self._writer.execute("COMMIT")
-                except BaseException:
-                    if self._writer.in_transaction:
-                        self._writer.execute("ROLLBACK")
-                    raise
-            with self._read_lock:
-                self._refresh()
+            result = self._transact(body, catalog_too=catalog_too)
+            self._refresh_now()
+        return result
+
+    def _transact(
+        self, body: Body[T], *, catalog_too: bool, publish: Callable[[sqlite3.Connection, T], None] | None = None
+    ) -> T:
+        """One transaction of the writer, all or nothing. `publish` runs between the body and the commit; when it
+        raises, nothing was changed."""
+        with translated(self.path):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                result = body(self._writer, next_version(self._writer, catalog_too=catalog_too))
+                if publish is not None:
+                    publish(self._writer, result)
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+        return result
+
+    def _refresh_now(self) -> None:
+        with self._read_lock:
+            self._refresh()
+
+
+def position(connection: sqlite3.Connection) -> int | None:
+    """In a replica of the registry's topic, the first offset that is not applied yet; None: this is no replica."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'next_offset'").fetchone()
+    return None if row is None else int(row[0])
+
+
+def next_version(connection: sqlite3.Connection, *, catalog_too: bool) -> int:
+    """The version that the present transaction makes; `catalog_too`: it touches customers, rules or API tokens."""
+    version: int = connection.execute(
+        "UPDATE meta SET value = value + 1 WHERE name = 'version' RETURNING value"
+    ).fetchone()[0]
+    if catalog_too:
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'catalog'", (version,))
+    return version
 
 
 def _sorted(customer: Customer) -> tuple[object, ...]:

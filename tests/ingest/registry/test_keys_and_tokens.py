@@ -89,7 +89,9 @@ def test_a_bad_device_id_does_not_enrol(registry: SqliteRegistry) -> None:
     assert registry.device_ids() == []
 
 
-def test_two_threads_cannot_both_use_a_token(with_box: SqliteRegistry) -> None:
+def test_two_threads_cannot_both_use_a_token(sqlite_registry: SqliteRegistry) -> None:
+    with_box = sqlite_registry
+    with_box.add_device("box-1", make_attributes(), NOW)
     token = with_box.issue_token("box-1", NOW, NOW + HOUR)
     keys: list[DeviceKey] = []
     errors: list[ContractError] = []

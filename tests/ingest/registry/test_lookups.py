@@ -78,10 +78,10 @@ def test_version_counts_up_with_every_write(registry: SqliteRegistry) -> None:
     assert seen == sorted(set(seen))
 
 
-def test_another_process_s_changes_are_seen(registry: SqliteRegistry) -> None:
-    registry.add_device("box-1", make_attributes(), NOW)
-    key = registry.add_key("box-1", NOW)
-    before = registry.version()
+def test_another_process_s_changes_are_seen(sqlite_registry: SqliteRegistry) -> None:
+    sqlite_registry.add_device("box-1", make_attributes(), NOW)
+    key = sqlite_registry.add_key("box-1", NOW)
+    before = sqlite_registry.version()
     script = (
         "import sys; from pathlib import Path; from ingest.registry import SqliteRegistry\n"
         "from tests.ingest.registry.builders import *\n"
@@ -89,15 +89,15 @@ def test_another_process_s_changes_are_seen(registry: SqliteRegistry) -> None:
         "r.add_device('box-2', make_attributes(device_region='hubei'), NOW); r.revoke('box-1', NOW)\n"
         "r.add_customer(make_customer('other')); r.close()"
     )
-    assert [k.key_id for k in registry.keys("box-1")] == [key.key_id]
+    assert [k.key_id for k in sqlite_registry.keys("box-1")] == [key.key_id]
     root = Path(__file__).parents[3]
-    subprocess.run([sys.executable, "-c", script, str(registry.path)], check=True, cwd=root, timeout=60)
-    found = registry.attributes("box-2", NOW)
+    subprocess.run([sys.executable, "-c", script, str(sqlite_registry.path)], check=True, cwd=root, timeout=60)
+    found = sqlite_registry.attributes("box-2", NOW)
     assert found is not None
     assert found.device_region == "hubei"
-    assert list(registry.keys("box-1")) == []
-    assert [c.id for c in registry.customers()] == ["other"]
-    assert registry.version() > before
+    assert list(sqlite_registry.keys("box-1")) == []
+    assert [c.id for c in sqlite_registry.customers()] == ["other"]
+    assert sqlite_registry.version() > before
 
 
 def test_look_ups_ask_the_file_only_after_the_throttle(tmp_path: Path) -> None:
