@@ -17,6 +17,7 @@ CONNECT_TIMEOUT_S = 2.0
 FAST_CRC = importlib.util.find_spec("crc32c") is not None
 
 TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
+INVALID = (errors.InvalidRecordError, errors.InvalidTimestampError)
 REFUSED = (errors.AuthorizationError, errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError)
 
 
@@ -59,6 +60,8 @@ def translated(error: BaseException, what: str) -> LogError:
         return LogError(words)  # what was to be appended is at fault
     if isinstance(error, TOO_LARGE):
         return LogError(f"{what}: a record is larger than the topic's max.message.bytes or this client's request")
+    if isinstance(error, INVALID):
+        return LogError(words)
     if isinstance(error, errors.UnknownTopicOrPartitionError):
         return LogError(f"{words}; run `dipper topics apply`")
     if isinstance(error, REFUSED):

@@ -16,9 +16,12 @@ from kafka import errors as kafka_errors
 
 from contracts.kafka import KafkaSettings
 from contracts.protocols import LogError, LogUnavailable, Record
+from contracts.topics import ALL
 from ingest.log.kafka_client import missing, options, require_reachable, translated
 
 RECORD_OVERHEAD_BYTES = 256
+COMPACTED = frozenset(topic.name for topic in ALL if topic.compacted)
+EMPTY = (b"", None)  # in a compacted topic an empty value ends its key: Kafka's word for it is null
 PROBE_S = 0.5  # how often, with jitter, a lost Kafka is looked for
 
 logger = logging.getLogger(__name__)
@@ -124,7 +127,7 @@ class Outbox:
             for i, (topic, partition, record) in enumerate(records):
                 sent = producer.send(
                     topic,
-                    value=record.value,
+                    value=record.value or EMPTY[record.topic in COMPACTED],
                     key=record.key,
                     headers=[(k, v.encode()) for k, v in record.headers.items()],
                     partition=partition,
@@ -170,24 +173,35 @@ class Outbox:
             self._bytes -= submission.size
             if not self._pending:
                 self._changed.notify_all()
-            if isinstance(submission.error, kafka_errors.ClusterAuthorizationFailedError):
-                self._doomed = f"Kafka refuses this user: {submission.error}"  # the producer fails for ever after it
-                self._changed.notify_all()
-        if submission.error is None:
+            error = self._judge(submission.error) if submission.error is not None else None
+        if error is None:
             submission.future.set_result(submission.places)
         else:
-            submission.future.set_exception(translated(submission.error, "Kafka did not store the records"))
+            submission.future.set_exception(error)
+
+    def _judge(self, error: BaseException) -> LogError:
+        """Of a submission that failed before its time. Under the lock. The library goes on to fail what was submitted
+        next to it with the same error (for some errors for ever), so the producer has to go, and only the first to fail
+        is to blame."""
+        if self._doomed:
+            return LogUnavailable(self._doomed)
+        verdict = translated(error, "Kafka did not store the records")
+        self._doomed = f"Kafka refused other records ({type(error).__name__}); a new connection is made"
+        self._changed.notify_all()
+        return verdict
 
     # --- outages ---
 
     def _watch(self) -> None:
         """Fail what is not acknowledged in time; look for Kafka while it is away."""
+        pause_s = 0.0
         while True:
             with self._lock:
                 if self._closed:
                     return
                 if self._producer is None:
-                    self._changed.wait(PROBE_S * random.uniform(0.5, 1.5))
+                    self._changed.wait(pause_s)
+                    pause_s = PROBE_S * random.uniform(0.5, 1.5)
                     action = self._recover
                 else:
                     oldest = next(iter(self._pending), None)
@@ -195,6 +209,7 @@ class Outbox:
                     if not self._doomed and (left is None or left > 0):
                         self._changed.wait(left)
                         continue
+                    pause_s = 0.0 if self._doomed else PROBE_S
                     action = self._lose
             action()
 

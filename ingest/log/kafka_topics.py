@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,12 +14,16 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from contracts.errors import ContractError
 from contracts.kafka import KafkaSettings
+from contracts.times import DAY_MS
+from contracts.protocols import LogUnavailable
 from contracts.topics import (
     ALL,
     BY_NAME,
     DEVICE_EVIDENCE,
     QUALITY_CUBE,
     QUALITY_MINUTES,
+    RAW,
+    REGISTRY,
     SLICES,
     Topic,
 )
@@ -31,6 +36,7 @@ TOGETHER = (SLICES, QUALITY_MINUTES, QUALITY_CUBE, DEVICE_EVIDENCE)  # one task 
 # A changed count sends a key's later records to another partition than its earlier ones.
 UNKEYED = frozenset({"telemetry.rejected"})
 CONNECT_S = 10.0
+SETTLE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +91,17 @@ class TopicPlan:
             "max.message.bytes": str(self.max_message_bytes),
             "compression.type": "producer",
             "segment.bytes": str(self.segment_bytes),
-            "message.timestamp.type": "CreateTime",
+            # Gateways stamp records; a simulated clock may be ahead of the broker's. What boxes write themselves is
+            # stamped by the broker: it is the time of receipt, which a box's clock must not choose.
+            "message.timestamp.type": "LogAppendTime" if topic == RAW else "CreateTime",
+            "message.timestamp.after.max.ms": str(2**63 - 1),
             "unclean.leader.election.enable": "false",
         }
         if topic.compacted:
             # A deleted key's tombstone outlives a reader that is away for as long as telemetry is kept.
             kept = {"cleanup.policy": "compact", "delete.retention.ms": str(self.retention_ms)}
+            if topic == REGISTRY:
+                kept["max.compaction.lag.ms"] = str(DAY_MS)  # overwritten secrets of devices must go
         else:
             kept = {
                 "cleanup.policy": "delete",
@@ -157,6 +168,7 @@ def apply(settings: KafkaSettings, plan: TopicPlan, *, extend: bool = False) -> 
                 )
             else:
                 outcomes.append(_correct(admin, plan, topic, actual[topic.name], extend))
+        _await_effect(admin, plan, extend)
         return outcomes
 
 
@@ -230,6 +242,25 @@ def _correct(admin: Any, plan: TopicPlan, topic: Topic, actual: _Actual, extend:
         else:
             details.append(f"keeps its {actual.partitions} partitions, planned are {plan.count(topic)}")
     return Outcome(topic.name, action, "; ".join(details))
+
+
+def _await_effect(admin: Any, plan: TopicPlan, extend: bool) -> None:
+    """Until brokers show what was asked of them: they learn it from the controller a moment later. Raises LogError."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        actual = _describe(admin, plan)
+        behind = [
+            topic.name
+            for topic in ALL
+            if topic.name not in actual
+            or _differences(plan, topic, actual[topic.name])
+            or (extend and actual[topic.name].partitions < plan.count(topic))
+        ]
+        if not behind:
+            return
+        if time.monotonic() > deadline:
+            raise LogUnavailable(f"topics {', '.join(behind)}: brokers don't show the change after {SETTLE_S:g} s")
+        time.sleep(0.1)
 
 
 def _describe(admin: Any, plan: TopicPlan) -> dict[str, _Actual]:

@@ -22,6 +22,14 @@ def append(log, *records):
     return log.submit(list(records)).result(DEADLINE_S)
 
 
+def until(condition, what):
+    """Wait for a condition, with a deadline; `what` names it when it never came."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen in {DEADLINE_S} s"
+        time.sleep(0.02)
+
+
 def read(log, topic=SLICES, *, count=None, start=None):
     """All records of a topic (or `count` of them) from its oldest or from given offsets."""
     start = log.start_offsets(topic) if start is None else start
