@@ -132,28 +132,34 @@ def minute(requests, **more):
 
 
 KEY = ("acme", "vod", START)
+LATER = START + 10 * 60_000
 ROW = {"customer": "acme", "service": "vod", "minute": START}
 
 
 class TestStreams:
     def test_equal_history_where_nothing_was_late(self):
-        counts, differences = stream_differences(Rows({**ROW, "requests": 10}), {KEY: minute(10)})
+        counts, differences = stream_differences(Rows({**ROW, "requests": 10}), {KEY: minute(10)}, LATER)
         assert differences == []
-        assert counts == {"minutes": 1, "with_late_requests": 0, "unequal": 0}
+        assert counts == {"minutes": 1, "not_closed_yet": 0, "with_late_requests": 0, "unequal": 0}
+
+    def test_are_not_compared_before_a_minute_has_closed(self):
+        counts, differences = stream_differences(Rows(), {KEY: minute(10)}, START + 200_000)
+        assert differences == []
+        assert (counts["minutes"], counts["not_closed_yet"]) == (0, 1)
 
     def test_may_lack_what_they_said_was_late_and_no_more(self):
         late = Rows({**ROW, "requests": 7, "late_requests": 3})
-        assert stream_differences(late, {KEY: minute(10)})[1] == []
-        (difference,) = stream_differences(late, {KEY: minute(11)})[1]
+        assert stream_differences(late, {KEY: minute(10)}, LATER)[1] == []
+        (difference,) = stream_differences(late, {KEY: minute(11)}, LATER)[1]
         assert "7 requests and 3 late, history 11" in difference
 
     def test_differ_when_any_count_does(self):
         stream = Rows({**ROW, "requests": 10, "bytes": 5})
-        assert len(stream_differences(stream, {KEY: minute(10, bytes=6)})[1]) == 1
+        assert len(stream_differences(stream, {KEY: minute(10, bytes=6)}, LATER)[1]) == 1
 
     def test_differ_when_a_minute_is_missing_or_made_up(self):
-        assert len(stream_differences(Rows(), {KEY: minute(10)})[1]) == 1
-        assert len(stream_differences(Rows({**ROW, "requests": 10}), {})[1]) == 1
+        assert len(stream_differences(Rows(), {KEY: minute(10)}, LATER)[1]) == 1
+        assert len(stream_differences(Rows({**ROW, "requests": 10}), {}, LATER)[1]) == 1
 
 
 class TestTable:
