@@ -88,6 +88,3 @@ class LocalRunner(OperatorRunner):
             for name in (QUALITY_MINUTES.name, DEVICE_EVIDENCE.name)
         )
         return self._operator.restore(minutes, evidence)
-
-    def _since(self, topic: str, time_ms: int) -> dict[TopicPartition, int]:
-        return {(topic, p): at for p, at in enumerate(self._log.offsets_for_time(topic, time_ms))}

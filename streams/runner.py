@@ -96,6 +96,10 @@ class OperatorRunner:
             self._poison += 1
             refuse(_rejected(record, error))
 
+    def _since(self, topic: str, time_ms: int) -> dict[TopicPartition, int]:
+        """Per partition of a topic the first offset at or after a time."""
+        return {(topic, p): at for p, at in enumerate(self._log.offsets_for_time(topic, time_ms))}
+
     def _restored(self, topic: str, start: Mapping[TopicPartition, int]) -> Iterator[Any]:
         """Record batches of an output topic from the given offsets to its present end."""
         ends = {(topic, p): end for p, end in enumerate(self._log.end_offsets(topic))}

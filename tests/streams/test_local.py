@@ -7,35 +7,19 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
-from contracts.arrow import HEARTBEAT, KIND_HEADER, from_bytes, to_bytes
+from contracts.arrow import from_bytes
 from contracts.columns import TABLES
-from contracts.protocols import LogUnavailable, Record, StoredRecord
-from contracts.topics import BY_NAME, DEVICE_EVIDENCE, QUALITY_CUBE, QUALITY_MINUTES, REJECTED, REPORTS, SLICES
+from contracts.protocols import LogUnavailable, Record
+from contracts.topics import QUALITY_MINUTES, REJECTED, REPORTS, SLICES
 from ingest.log.embedded import EmbeddedLog
 from streams.local import OUTPUTS, LocalRunner
 from streams.settings import QualitySettings, StreamSettings
-from tests.streams.builders import (
-    CUBE_KEYS,
-    EVIDENCE_KEYS,
-    MINUTE,
-    MINUTE_KEYS,
-    T0,
-    Message,
-    Slice,
-    batch_of,
-    expected,
-    final,
-    heartbeats,
-    messages_of,
-    report_row,
-    slice_row,
-)
+from tests.streams.builders import MINUTE, T0, Slice, expected, heartbeats, messages_of, report_row, slice_row
+from tests.streams.logs import PARTITIONS, append, fleet, outputs, read, tables
 
-PARTITIONS = 2
 SETTINGS = StreamSettings(QualitySettings(prior_requests=10.0), poll_records=16)
 
 
@@ -45,77 +29,9 @@ def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
         yield opened
 
 
-def record_of(message: Message) -> Record:
-    if not message.rows:
-        headers = {KIND_HEADER: HEARTBEAT}
-        return Record(message.topic, b"", b"", message.timestamp_ms, message.partition, headers)
-    return Record(message.topic, b"", to_bytes(batch_of(message), pa), message.timestamp_ms, message.partition)
-
-
-def append(log: EmbeddedLog, messages: Sequence[Message]) -> None:
-    log.submit([record_of(m) for m in messages]).result()
-
-
-def read(log: EmbeddedLog, *topics: str) -> list[StoredRecord]:
-    starts = {(t, p): 0 for t in topics for p in range(log.partitions(t))}
-    reader = log.reader(starts)
-    records: list[StoredRecord] = []
-    while some := reader.poll(1_000, 0.0):
-        records += some
-    reader.close()
-    return records
-
-
-def tables(log: EmbeddedLog, *topics: str) -> list[tuple[str, Any]]:
-    decoded = []
-    for record in read(log, *topics):
-        table = BY_NAME[record.topic].table
-        assert table is not None
-        decoded.append((record.topic, from_bytes(TABLES[table], record.value, pa)))
-    return decoded
-
-
 def drain(runner: LocalRunner) -> None:
     while runner.step(0.0):
         pass
-
-
-def fleet(minutes: int, boxes: int) -> list[Message]:
-    """Boxes of three customers, one report per half minute, with reboots, silences, drops, backlog and repeats."""
-    rng = np.random.default_rng(11)
-    slices, reports = [], []
-    for box in range(boxes):
-        device, boot, seq, dropped = f"d{box}", "b0", 0, 0
-        asleep = range(int(rng.integers(0, minutes)), int(rng.integers(0, minutes)))
-        for half in range(2 * minutes):
-            start = T0 + half * 30_000
-            if half // 2 in asleep:
-                continue
-            if rng.random() < 0.01:
-                boot, seq, dropped = f"b{half}", 0, 0
-            seq += 1
-            dropped += int(rng.random() < 0.05) * int(rng.integers(1, 9))
-            at = start + 11_000 + int(rng.choice([0, 2_000, 60_000, 200_000], p=[0.6, 0.35, 0.03, 0.02]))
-            repeats = 1 + int(rng.random() < 0.02)
-            reports += [(at, report_row(device, boot, seq, start, dropped_requests=dropped))] * repeats
-            for row in range(int(rng.integers(0, 3))):
-                content = Slice(
-                    customer=str(rng.choice(["alpha", "beta", "gamma"])),
-                    counts={"requests": int(rng.integers(1, 50)), "f_reset": int(rng.integers(0, 3))},
-                    latency={int(rng.integers(0, 130)): 3},
-                    dimensions={"client_isp": str(rng.choice(["i1", "i2"]))},
-                )
-                slices += [(at, slice_row(device, boot, seq, row, start, content))] * repeats
-    return messages_of(slices, reports, PARTITIONS)
-
-
-def outputs(log: EmbeddedLog) -> tuple[Any, ...]:
-    out = tables(log, *OUTPUTS)
-    return (
-        final(out, QUALITY_MINUTES.name, MINUTE_KEYS),
-        final(out, QUALITY_CUBE.name, CUBE_KEYS, repeats=True),
-        final(out, DEVICE_EVIDENCE.name, EVIDENCE_KEYS),
-    )
 
 
 def test_emitted_minutes_are_in_the_log_in_the_partition_of_their_customer(log: EmbeddedLog) -> None:

@@ -1,0 +1,333 @@
+"""The quality operator of one partition of telemetry.slices, for a shell that delivers records as it likes.
+
+A task trusts the log, not the delivery. Records below the offset it wants next are skipped; when a delivery begins
+beyond it, the task reads what is missing from the log itself. So duplicates, gaps and repeated deliveries after a
+rebalance change nothing, and no offset is stored anywhere.
+
+Reports come from all partitions of telemetry.reports, because a box serves customers of several partitions of slices.
+They are read beside the slices, and slices must not run ahead of them: a minute that closes before its reports were
+read would keep a coverage that is too low for ever. So before anything is emitted, every partition of reports must
+have been read either past the newest slice's timestamp or up to its end as it was after that slice came.
+
+Kafka is not atomic across messages. Cube and evidence are acknowledged before the minutes they explain are written:
+a minute in quality.minutes is the proof of emission. After a crash in between the cube of a minute may be in the log
+twice with one revision: the later record counts.
+
+Two owners. A worker that lost its partition without knowing it may still write. Before it writes, a task looks
+whether the end of its partition of quality.minutes is where it left it; if another one wrote there, it raises
+`Overtaken` and must be replaced by a new task, which takes over what is in the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.arrow import HEARTBEAT, KIND_HEADER
+from contracts.errors import ContractError
+from contracts.protocols import Log, LogReader, LogUnavailable, Record, TopicPartition
+from contracts.times import FUTURE_LIMIT_MS, MINUTE_MS, PLACEMENT_TTL_MINUTES, SECOND_MS
+from contracts.topics import DEVICE_EVIDENCE, QUALITY_MINUTES, REPORTS, SLICES, partition_of
+from streams.runner import OUTPUTS, Decoded, OperatorRunner, decode, read_between, record_of
+from streams.settings import SettingsError, StreamsError, StreamSettings
+
+_POLL_WAIT_S = 1.0
+_POLL_TRIES = 30
+_PATIENT_LOOKS = 200  # at a barrier that the delivery of reports does not lift, before they are read from the log
+
+
+class Overtaken(StreamsError):
+    """Another task writes this partition's minutes. This one must be given up; a new one may take its place."""
+
+
+class TaskClosed(StreamsError):
+    """The task was closed while it worked."""
+
+
+def check_partitions(log: Log) -> int:
+    """The number of partitions that slices and the topics derived from them share. Raises SettingsError."""
+    counts = {topic: log.partitions(topic) for topic in (SLICES.name, *OUTPUTS)}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{topic} {count}" for topic, count in counts.items())
+        raise SettingsError(f"partitions: expected the same number for these topics, got {found}; see dipper topics")
+    return counts[SLICES.name]
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """Records handed to the log: the first of those staged, minutes or what explains them."""
+
+    future: Future[list[tuple[int, int]]]
+    of_minutes: bool
+
+
+class PartitionTask(OperatorRunner):
+    """One partition's operator. One thread at a time; only `close` may come from another. Call `rebuild` first, then
+    `take` and `step`. Any call may raise LogUnavailable and may then be repeated with the same arguments."""
+
+    def __init__(self, log: Log, settings: StreamSettings, partition: int) -> None:
+        count = check_partitions(log)
+        if not 0 <= partition < count:
+            raise SettingsError(f"partition: expected 0..{count - 1}, got {partition}")
+        super().__init__(log, settings, part=partition)
+        self.partition = partition
+        self.skipped = 0  # records delivered again
+        self.reread = 0  # records the delivery left out
+        self._closed = False
+        self._rebuilt = False
+        self._slices: TopicPartition = (SLICES.name, partition)
+        reports = [(REPORTS.name, p) for p in range(log.partitions(REPORTS.name))]
+        self._operator.assign([self._slices, *reports])
+        self._next: dict[TopicPartition, int] = {}
+        self._newest: dict[TopicPartition, int] = dict.fromkeys([self._slices, *reports], -1)  # timestamps
+        self._barrier: list[int] | None = None  # ends of reports that must be read before anything is emitted
+        self._looks = 0
+        self._explaining: list[Record] = []  # cube, evidence, refusals: to be written before
+        self._minutes: list[Record] = []
+        self._flight: _Flight | None = None
+        self._customers: set[str] = set()  # that belong to this partition
+        self._minutes_end = 0  # of the own partition of quality.minutes, as this task knows it
+
+    # Life
+
+    def rebuild(self) -> None:
+        """Restore what was emitted and read the inputs again up to their present end. Raises TaskClosed."""
+        if not self._next:
+            self._next = self._restore()
+        end = self._log.end_offsets(SLICES.name)[self.partition]
+        self._read_on(end)
+        while not self._send():
+            self._wait_for_flight()
+        self._rebuilt = True
+
+    def close(self) -> None:
+        """Write nothing any more. From any thread; what runs ends at its next look."""
+        self._closed = True
+
+    @property
+    def wants_reports(self) -> bool:
+        """Whether slices should wait: what they made due depends on reports that have not come yet."""
+        return self._barrier is not None
+
+    def take(self, records: Iterable[Decoded]) -> None:
+        """Take records of the own partition of slices, or of any partition of reports, as they were delivered."""
+        for decoded in records:
+            record = decoded.record
+            place = (record.topic, record.partition)
+            expected = self._next[place]
+            if record.offset < expected:
+                self.skipped += 1
+                continue
+            if record.offset > expected:
+                before = self._records
+                if place == self._slices:
+                    self._read_on(record.offset)
+                else:
+                    self._read_reports(place, record.offset)
+                self.reread += self._records - before
+            self._accept(decoded)
+
+    def step(self) -> bool:
+        """Write what became due, as far as it goes without waiting. Returns whether nothing is left to be done before
+        more records come."""
+        if self._send() and self._operator.is_due and self._reports_are_read():
+            self._stage()
+        return self._send() and not self.wants_reports
+
+    def status(self, now: int) -> dict[str, Any]:
+        """`watermark_lag_s` is None until the partition has shown a record; `lag_records` counts slices' records."""
+        watermark = self._operator.watermark
+        end = self._log.end_offsets(SLICES.name)[self.partition]
+        return {
+            "partition": self.partition,
+            "watermark_ms": watermark,
+            "watermark_lag_s": None if watermark is None else (now - watermark) / SECOND_MS,
+            "lag_records": max(0, end - self._next.get(self._slices, 0)),
+            "skipped": self.skipped,
+            "reread": self.reread,
+            **self._counts(),
+        }
+
+    # Reading
+
+    def _accept(self, decoded: Decoded) -> None:
+        record = decoded.record
+        place = (record.topic, record.partition)
+        # Of all tasks that get a report nobody can read, one says so.
+        mine = place == self._slices or place[1] % self._log.partitions(SLICES.name) == self.partition
+        self._feed(self._checked(decoded), self._explaining.append if mine else _leave)
+        self._newest[place] = max(self._newest[place], record.timestamp_ms)
+        self._next[place] = record.offset + 1
+
+    def _checked(self, decoded: Decoded) -> Decoded:
+        """Slices of a customer of another partition are refused: their minutes are another task's to write."""
+        if decoded.batch is None or decoded.record.topic != SLICES.name:
+            return decoded
+        column = decoded.batch.column("customer")
+        names = column.dictionary.to_pylist()
+        if self._customers.issuperset(names):
+            return decoded
+        count = self._log.partitions(SLICES.name)
+        for name in column.unique().to_pylist():  # a dictionary may hold values that no row uses
+            if partition_of(name.encode(), count) != self.partition:
+                expected = f"customers of partition {self.partition} of {count}"
+                return Decoded(decoded.record, error=ContractError("malformed_batch", "customer", expected, name))
+            self._customers.add(name)
+        return decoded
+
+    def _read_on(self, end: int) -> None:
+        """Read slices up to an offset from the log, reports along with them, and emit on the way."""
+        if self._next[self._slices] >= end:
+            return
+        self._barrier = None
+        ends = {(REPORTS.name, p): at for p, at in enumerate(self._log.end_offsets(REPORTS.name))}
+        behind = {place: self._next[place] for place in ends}
+        reports = self._log.reader(behind)
+        try:
+            start = {self._slices: self._next[self._slices]}
+            for records in read_between(self._log, start, {self._slices: end}):
+                for record in records:
+                    self._accept(decode(record))
+                self._read_along(reports, ends)
+                if self._send() and self._operator.is_due:
+                    self._stage()
+                    self._send()
+                if self._closed:
+                    raise TaskClosed(f"partition {self.partition}: closed while it read")
+        finally:
+            reports.close()
+        self._next[self._slices] = max(end, self._next[self._slices])  # retention may have taken the last ones
+
+    def _read_along(self, reader: LogReader, ends: dict[TopicPartition, int]) -> None:
+        """Read reports past the newest slice's timestamp, or up to the given ends."""
+        tries = _POLL_TRIES
+        while any(self._is_behind(place) and at < ends[place] for place, at in reader.positions().items()):
+            records = reader.poll(self._settings.poll_records, _POLL_WAIT_S)
+            for record in records:
+                if record.offset >= self._next[record.topic, record.partition]:
+                    self._accept(decode(record))
+            tries = _POLL_TRIES if records else tries - 1
+            if not tries:
+                raise LogUnavailable(f"{REPORTS.name}: expected records up to {ends}, got none for a while")
+
+    def _read_reports(self, place: TopicPartition, end: int) -> None:
+        for records in read_between(self._log, {place: self._next[place]}, {place: end}):
+            for record in records:
+                self._accept(decode(record))
+
+    def _is_behind(self, place: TopicPartition) -> bool:
+        return self._newest[place] < self._newest[self._slices]
+
+    def _reports_are_read(self) -> bool:
+        """Whether all reports that came before the newest slice have been taken; else sets the barrier."""
+        behind = [place for place in self._newest if place != self._slices and self._is_behind(place)]
+        if not behind:
+            self._barrier = None
+            return True
+        if self._barrier is None:
+            self._barrier = self._log.end_offsets(REPORTS.name)
+            self._looks = 0
+        open_ = [place for place in behind if self._next[place] < self._barrier[place[1]]]
+        self._looks += 1
+        if open_ and self._looks > _PATIENT_LOOKS:
+            for place in open_:
+                self._read_reports(place, self._barrier[place[1]])
+            open_ = []
+        if not open_:
+            self._barrier = None
+        return not open_
+
+    # Writing
+
+    def _stage(self) -> None:
+        for emission in self._operator.advance():
+            (self._minutes if emission.topic == QUALITY_MINUTES.name else self._explaining).append(record_of(emission))
+
+    def _send(self) -> bool:
+        """Write what is staged without waiting for the log; whether all of it is acknowledged."""
+        while True:
+            if self._flight is None:
+                if self._closed:
+                    raise TaskClosed(f"partition {self.partition}: closed, writes nothing any more")
+                if self._minutes:
+                    self._drop_written()
+                staged = self._explaining or self._minutes
+                if not staged:
+                    return True
+                self._flight = _Flight(self._log.submit(tuple(staged)), of_minutes=staged is self._minutes)
+            if not self._flight.future.done():
+                return False
+            flight, self._flight = self._flight, None
+            places = flight.future.result()
+            self._messages += len(places)
+            if flight.of_minutes:
+                self._minutes = []  # nothing is staged while minutes are in flight
+                self._minutes_end = max(at for _, at in places) + 1
+            else:
+                del self._explaining[: len(places)]
+
+    def _drop_written(self) -> None:
+        """Look who wrote at the end of the own partition of quality.minutes since this task last did. Its own minutes
+        are there when an acknowledgement was lost: they are not written again. Raises Overtaken."""
+        place = (QUALITY_MINUTES.name, self.partition)
+        end = self._log.end_offsets(QUALITY_MINUTES.name)[self.partition]
+        mine = {record.value for record in self._minutes}
+        found = set()
+        for records in read_between(self._log, {place: self._minutes_end}, {place: end}):
+            found |= {record.value for record in records}
+        if found - mine:
+            raise Overtaken(f"partition {self.partition}: another worker writes its minutes; this one starts anew")
+        self._minutes = [record for record in self._minutes if record.value not in found]
+        self._minutes_end = end
+
+    def _wait_for_flight(self) -> None:
+        if self._flight is not None:
+            self._flight.future.exception()
+
+    # Restart
+
+    def _restore(self) -> dict[TopicPartition, int]:
+        """Give the operator what was emitted; returns the offsets from which inputs must be read."""
+        place = (QUALITY_MINUTES.name, self.partition)
+        self._minutes_end = end = self._log.end_offsets(QUALITY_MINUTES.name)[self.partition]
+        last = max(self._log.start_offsets(QUALITY_MINUTES.name)[self.partition], end - 1)
+        records = [r for some in read_between(self._log, {place: last}, {place: end}) for r in some]
+        if not records:
+            return self._begin()
+        emitted_at = records[-1].timestamp_ms
+        since = self._since(QUALITY_MINUTES.name, self._operator.outputs_since(QUALITY_MINUTES.name, emitted_at))
+        minutes = self._restored(QUALITY_MINUTES.name, {place: since[place]})
+        from_ms = self._operator.restore(minutes, self._evidence(emitted_at))
+        if from_ms is None:  # nothing in it could be read
+            return self._begin()
+        inputs = self._since(SLICES.name, from_ms) | self._since(REPORTS.name, from_ms)
+        return {place: inputs[place] for place in self._newest}
+
+    def _begin(self) -> dict[TopicPartition, int]:
+        """Nothing was emitted: read slices from the first there are, reports from an hour and some before."""
+        offset, time_ms = self._first_slices()
+        from_ms = max(0, time_ms - PLACEMENT_TTL_MINUTES * MINUTE_MS - FUTURE_LIMIT_MS)
+        self._operator.restore([], self._evidence(time_ms))  # a task may have died between evidence and minutes
+        return self._since(REPORTS.name, from_ms) | {self._slices: offset}
+
+    def _first_slices(self) -> tuple[int, int]:
+        """Offset and timestamp of the oldest record with slices; of the last heartbeat if there are only those."""
+        offset = self._log.start_offsets(SLICES.name)[self.partition]
+        end = self._log.end_offsets(SLICES.name)[self.partition]
+        time_ms = 0
+        for records in read_between(self._log, {self._slices: offset}, {self._slices: end}):
+            for record in records:
+                offset, time_ms = record.offset, record.timestamp_ms
+                if record.headers.get(KIND_HEADER) != HEARTBEAT:
+                    return offset, time_ms
+        return offset, time_ms
+
+    def _evidence(self, emitted_at: int) -> Iterator[Any]:
+        since = max(0, self._operator.outputs_since(DEVICE_EVIDENCE.name, emitted_at))
+        return self._restored(DEVICE_EVIDENCE.name, self._since(DEVICE_EVIDENCE.name, since))
+
+
+def _leave(_: Record) -> None:
+    """Another task writes this refusal."""
