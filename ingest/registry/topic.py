@@ -17,9 +17,11 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
-from contracts.kafka import KafkaSettings, client_options
+from contracts.kafka import KafkaSettings
+from ingest.log.kafka_client import FAST_CRC, options
 from ingest.registry.errors import RegistryError
 
+CLIENT_ID = "dipper-registry"
 WRITE_HEADER = "write"  # id of the write a record belongs to
 FLUSH_S = 60.0  # and for the records of one write: a fleet of 50,000 devices is about 20 MB
 MAX_RECORD_BYTES = 1_000_000  # brokers refuse larger ones by default (message.max.bytes)
@@ -62,15 +64,14 @@ class Tail:
         self._place = TopicPartition(topic, 0)
         self._next = -1
         self._consumer: Any = KafkaConsumer(
-            **client_options(settings),
-            client_id="dipper-registry",
+            **options(settings, CLIENT_ID, answer_s),
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
             allow_auto_create_topics=False,
             max_poll_records=POLL_RECORDS,
-            bootstrap_timeout_ms=round(answer_s * 1000),
+            check_crcs=FAST_CRC,
             request_timeout_ms=round(answer_s * 1000),
             metrics_enabled=False,
         )
@@ -118,8 +119,7 @@ class Writer:
         self._answer_s = answer_s
         self._topic = topic
         self._producer: Any = KafkaProducer(
-            **client_options(settings),
-            client_id="dipper-registry",
+            **options(settings, CLIENT_ID, answer_s),
             transactional_id=transactional_id(topic),
             transaction_timeout_ms=round(FLUSH_S * 1000),
             acks="all",
@@ -127,7 +127,6 @@ class Writer:
             batch_size=256 * 1024,
             max_request_size=MAX_RECORD_BYTES,
             allow_auto_create_topics=False,
-            bootstrap_timeout_ms=round(answer_s * 1000),
             max_block_ms=round(answer_s * 1000),
             request_timeout_ms=round(answer_s * 1000),
             delivery_timeout_ms=round(FLUSH_S * 1000),
