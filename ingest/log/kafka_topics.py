@@ -14,9 +14,8 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from contracts.errors import ContractError
 from contracts.kafka import KafkaSettings
-from contracts.times import DAY_MS
-from contracts.times import DAY_MS
 from contracts.protocols import LogUnavailable
+from contracts.times import DAY_MS
 from contracts.topics import (
     ALL,
     BY_NAME,
@@ -101,8 +100,6 @@ class TopicPlan:
         if topic.compacted:
             # A deleted key's tombstone outlives a reader that is away for as long as telemetry is kept.
             kept = {"cleanup.policy": "compact", "delete.retention.ms": str(self.retention_ms)}
-            if topic == REGISTRY:
-                kept["max.compaction.lag.ms"] = str(DAY_MS)  # overwritten secrets of devices must go
             if topic == REGISTRY:
                 kept["max.compaction.lag.ms"] = str(DAY_MS)  # overwritten secrets of devices must go
         else:
