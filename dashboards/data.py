@@ -30,6 +30,7 @@ from history import queries
 from history.books import Account
 from history.ledger import BootBooks, Ledger, ledger
 from history.query_model import CustomerOverview, GroupBoxes, RejectedReason, Series
+from history.query_pipeline import PipelineState, pipeline_state
 
 REFERENCE_SHARE_S = 60.0  # the past changes little
 PRESENT_MS = 5 * MINUTE_MS  # what the pages call now
@@ -99,6 +100,20 @@ class HistoryBackend:
         key = ("customer", customer, service, start, end, step_ms)
         make = lambda: _customer(self._store, customer, service, start, end, step_ms)  # noqa: E731
         return self._answers.get(key, self._share_s, make)
+
+    def pipeline(self, now: int) -> dict[str, float | None]:
+        """context.PIPELINE_KEYS that history itself can tell, the same in one process and in a cluster."""
+        found, refused = self._answers.get(("pipeline",), self._share_s, lambda: self._pipeline(now))
+        newest, stream = found.newest_end, found.stream_through
+        return {
+            "freshness_s": None if newest is None else max(0.0, (now - newest) / 1_000),
+            "stream_s": None if stream is None else max(0.0, (now - stream) / 1_000),
+            "rejected": refused,
+        }
+
+    def _pipeline(self, now: int) -> tuple[PipelineState, int]:
+        reasons = queries.rejected_by_reason(self._store, now - HOUR_MS, now + MINUTE_MS)
+        return pipeline_state(self._store, now), sum(reason.refusals for reason in reasons)
 
     def books(self, now: int) -> Books:
         """The ledger and what was refused."""

@@ -18,10 +18,23 @@ UNITS_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """--data, --policy and --json."""
+    """--data, --store, --kafka, --policy and --json."""
     parser.add_argument("--data", type=Path, metavar="DIR", help="data directory (default: $DIPPER_DATA, else var)")
+    add_cluster_arguments(parser)
     parser.add_argument("--policy", type=Path, metavar="FILE", help="TOML with policy numbers that differ")
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_cluster_arguments(parser: argparse._ActionsContainer) -> None:
+    """--store and --kafka: a cluster instead of a data directory."""
+    parser.add_argument("--store", metavar="URL", help="a cluster's history (default: $DIPPER_STORE)")
+    parser.add_argument("--kafka", metavar="BROKERS", help="its log, HOST:PORT,.. (default: $DIPPER_KAFKA)")
+
+
+def process_of(arguments: argparse.Namespace) -> settings.ProcessSettings:
+    """Settings from the environment; what the command line gives wins."""
+    given = {name: getattr(arguments, name, None) for name in settings.GIVEN}
+    return settings.from_environment(settings.environment(), **given)
 
 
 def add_span_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,8 +67,8 @@ def ask(arguments: argparse.Namespace, command: str, values: Mapping[str, Any] |
     """Run an operation on the deployment that the arguments name."""
     from dipper.operations import run
 
-    process = settings.from_environment(settings.environment(), data=arguments.data, policy=arguments.policy)
-    return run(process.data, settings.load_policy(process.policy), command, values or {})
+    process = process_of(arguments)
+    return run(process, settings.load_policy(process.policy), command, values or {})
 
 
 def print_json(document: Any) -> None:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 from dipper import settings
-from dipper.command import print_json
+from dipper.command import print_json, process_of
 from dipper.ledger_cli import print_ledger
-from dipper.up_cli import add_server_arguments, process_settings
+from dipper.up_cli import add_server_arguments
 from simulator import settings as simulation
 
 EPILOG = """\
@@ -56,7 +56,7 @@ def run_checked(arguments: argparse.Namespace) -> int:
     """--once."""
     from dipper.demo_once import run_once
 
-    process = process_settings(arguments)
+    process = process_of(arguments)
     outcome = run_once(simulation.from_arguments(arguments), settings.load_policy(process.policy), arguments.out)
     if arguments.json:
         print_json(outcome.ledger)
@@ -74,4 +74,4 @@ def run_live(arguments: argparse.Namespace) -> int:
 
     if arguments.data is None:
         arguments.data = LIVE_DATA
-    return live(process_settings(arguments), simulation.from_arguments(arguments), arguments.history)
+    return live(process_of(arguments), simulation.from_arguments(arguments), arguments.history)

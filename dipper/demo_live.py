@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import uvloop
+
 from contracts.times import DEFAULT_INTERVAL_MS, MINUTE_MS
 from dipper.clock import SettableClock, wall_clock
 from dipper.engine import open_engine
@@ -47,7 +49,7 @@ def run_live(process: ProcessSettings, settings: Settings, history_minutes: floa
             fleet = build_fleet(settings)
             token = register(engine.registry, fleet.world, start)
             service = Service(engine, process, demo=True)
-            asyncio.run(service.run(lambda s: _simulate(s, fleet, clock, token), announce))
+            uvloop.run(service.run(lambda s: _simulate(s, fleet, clock, token), announce))
         finally:
             engine.close()
     return 0

@@ -11,6 +11,7 @@ from typing import Any
 from contracts.times import HOUR_MS
 from dipper.paths import Paths
 from dipper.settings import settings_of
+from dipper.tally import Tally
 from history.chdb_store import ChdbStore
 from history.maintenance import Retention, backup, expire
 from history.sink import Sink, SinkSettings, SinkStep
@@ -39,11 +40,16 @@ class Engine:
     streams: LocalRunner
     sink: Sink
     sink_lock: threading.Lock = field(default_factory=threading.Lock)
+    tally: Tally = field(default_factory=Tally)
 
     def store_step(self, now: int, timeout_s: float = 0.0) -> SinkStep:
         """A step of the sink. A backup holds it up, because history must stand still while it is copied."""
         with self.sink_lock:
-            return self.sink.step(now, timeout_s)
+            return self.tally.timed(lambda: self.sink.step(now, timeout_s))
+
+    def history_status(self, now: int) -> dict[str, Any]:
+        """How the sink is, and what its steps did so far."""
+        return {**self.sink.status(now), **self.tally.status(), "positions": sum(self.sink.positions().values())}
 
     def backup(self, destination: Path) -> Path:
         """Copy history as of one moment into a new folder; the log keeps what comes meanwhile. Raises StoreError."""

@@ -15,7 +15,7 @@ from contracts.times import DEFAULT_INTERVAL_MS, rfc3339
 from dipper import settings
 from dipper.clock import wall_clock
 from dipper.fleet import Announcer, FleetError, register
-from dipper.registries import open_registry
+from dipper.registries import opened_registry
 from simulator import settings as simulation
 from simulator.fleet import Fleet
 from simulator.sender import Endpoint, Sender, drive, endpoint, wall_ms
@@ -78,14 +78,12 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.start = rfc3339(start // DEFAULT_INTERVAL_MS * DEFAULT_INTERVAL_MS)
     fleet = simulation.build_fleet(simulation.from_arguments(arguments))
     sys.setswitchinterval(0.001)  # sending goes on beside the thread that generates
-    registry = None if arguments.no_register else open_registry(process)
-    try:
-        import uvloop
+    import uvloop
 
+    if arguments.no_register:
+        return uvloop.run(_drive(fleet, gateways, None, arguments))
+    with opened_registry(process, "fleet") as registry:
         return uvloop.run(_drive(fleet, gateways, registry, arguments))
-    finally:
-        if registry is not None:
-            registry.close()
 
 
 async def _drive(fleet: Fleet, gateways: list[Endpoint], registry: Any, arguments: argparse.Namespace) -> int:

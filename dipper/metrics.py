@@ -39,13 +39,15 @@ METRICS: dict[str, Meaning] = {
     ),
     "dipper_step_age_seconds": Meaning("gauge", ("part",), "since a part last finished a step"),
     # who reads the log: worker, sink, intake
-    "dipper_lag_records": Meaning("gauge", ("topic",), "records of the log not read yet", "rising for 15 min"),
-    "dipper_lag_seconds": Meaning("gauge", (), "age of the newest record read, while others wait", "above 60 for 5 min"),
-    "dipper_poison_total": Meaning(
-        "counter", (), "records nobody could read, kept in telemetry.rejected", "any increase"
+    "dipper_lag_records": Meaning("gauge", ("part", "topic"), "records of the log not read yet", "rising for 15 min"),
+    "dipper_lag_seconds": Meaning(
+        "gauge", ("part",), "age of the newest record read, while others wait", "above 60 for 5 min"
     ),
-    "dipper_records_total": Meaning("counter", (), "records of the log that were consumed"),
-    "dipper_batches_total": Meaning("counter", (), "batches (messages, steps of the sink) they came in"),
+    "dipper_poison_total": Meaning(
+        "counter", ("part",), "records nobody could read, kept in telemetry.rejected", "any increase"
+    ),
+    "dipper_records_total": Meaning("counter", ("part",), "records of the log that were consumed"),
+    "dipper_batches_total": Meaning("counter", ("part",), "batches (messages, steps of the sink) they came in"),
     # streams: dipper worker, dipper up
     "dipper_watermark_delay_seconds": Meaning(
         "gauge", (), "how far event time lies behind the clock, of the slowest partition", "above 120 for 5 min"
@@ -77,6 +79,8 @@ METRICS: dict[str, Meaning] = {
     "dipper_skipped_records_total": Meaning(
         "counter", (), "records the log let go before history had read them: data is lost", "any"
     ),
+    # every process of a cluster with a replica of the registry
+    "dipper_registry_behind_records": Meaning("gauge", (), "entries of the registry not applied yet", "rising"),
     # intake of trusted nodes
     "dipper_intake_accepted_total": Meaning("counter", (), "reports of trusted nodes taken in"),
     "dipper_intake_refused_total": Meaning("counter", (), "reports of trusted nodes refused, kept with their reason"),
@@ -117,8 +121,8 @@ class Readings(Collector):
                 yield family
 
 
-def named(status: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Reading]:
-    """Readings without labels: metric name -> key of a status; keys the status lacks are left out."""
+def named(part: str, status: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Reading]:
+    """Readings of a part: metric name -> key of its status; keys the status lacks are left out."""
     for name, key in names.items():
         if key in status:
-            yield name, NO_LABELS, status[key]
+            yield name, (part,) if METRICS[name].labels else NO_LABELS, status[key]

@@ -1,45 +1,82 @@
-"""What commands do to an open engine: in the process that runs it (control socket), or opened for the moment."""
+"""What commands ask of a deployment: in the process that runs it (control socket), opened for the moment, or straight
+from the store and the log of a cluster."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from contracts.columns import FAILURE_NAMES
 from contracts.errors import ContractError
 from contracts.histogram import COMPUTE_SERVICE, latency_base_ms, merge, quantile
+from contracts.protocols import Log, Store
 from contracts.times import DAY_MS
 from dipper import control
 from dipper.clock import wall_clock
 from dipper.engine import Engine, Policy, open_engine
+from dipper.errors import DipperError
 from dipper.paths import OwnerLock, Paths
+from dipper.settings import ProcessSettings, settings_of
 from history import queries
 from history.ledger import ledger
+from history.maintenance import Retention, expire
+from ingest.pipeline import Pipeline
 from ingest.rejected import replay
 
 Arguments = Mapping[str, Any]
 QUANTILES = {"latency_p50_ms": 0.50, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
 
 
+class NotHere(DipperError):
+    """This deployment has no such part; the message says what to do instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What operations work on. `intake`: opens the log and the pipeline that judges reports, for replays; `expire`:
+    retention as of a time; `backup`: copies history into a new folder."""
+
+    store: Store
+    clock: Callable[[], int]
+    intake: Callable[[], contextlib.AbstractContextManager[tuple[Log, Pipeline]]]
+    expire: Callable[[int], dict[str, int]]
+    backup: Callable[[Path], Path]
+
+    @staticmethod
+    def of_engine(engine: Engine) -> Parts:
+        """Those of an engine in this process."""
+        gateway = engine.gateway
+        return Parts(
+            engine.store,
+            engine.clock,
+            lambda: contextlib.nullcontext((engine.log, gateway.pipeline)),
+            engine.expire,
+            engine.backup,
+        )
+
+
 class Operations:
     """Commands by name; arguments and results are JSON values. Called from worker threads, one command at a time
     or several: each only reads, or goes through a part that is made for many threads."""
 
-    def __init__(self, engine: Engine, status: Callable[[], Mapping[str, Any]] | None = None) -> None:
-        self._engine = engine
+    def __init__(self, parts: Parts, status: Callable[[], Mapping[str, Any]] | None = None) -> None:
+        self._parts = parts
         self._status = status or dict
         self._commands: dict[str, Callable[[Arguments], Any]] = {
             "status": lambda _: self._status(),
             "ledger": self._ledger,
             "quality": self._quality,
+            "changes": self._changes,
             "rejected.list": self._rejected_list,
             "rejected.show": self._rejected_show,
             "rejected.replay": self._rejected_replay,
             "history.backup": self._backup,
-            "history.expire": lambda _: self._engine.expire(self._engine.clock()),
+            "history.expire": lambda _: self._parts.expire(self._parts.clock()),
         }
 
     def __call__(self, command: str, arguments: Arguments) -> Any:
@@ -49,7 +86,7 @@ class Operations:
         return self._commands[command](arguments)
 
     def _span(self, arguments: Arguments) -> tuple[int, int]:
-        now = self._engine.clock()
+        now = self._parts.clock()
         start, end = arguments.get("start"), arguments.get("end")
         start = now - DAY_MS if start is None else int(start)
         end = now + DAY_MS if end is None else int(end)
@@ -58,11 +95,11 @@ class Operations:
         return start - start % 60_000, end
 
     def _ledger(self, _: Arguments) -> Any:
-        return ledger(self._engine.store, self._engine.clock()).to_json()
+        return ledger(self._parts.store, self._parts.clock()).to_json()
 
     def _quality(self, arguments: Arguments) -> Any:
         start, end = self._span(arguments)
-        store = self._engine.store
+        store = self._parts.store
         served = queries.services_by_customer(store, start, end)
         histograms = queries.latency_cells(store, start, end)
         customers = []
@@ -81,27 +118,33 @@ class Operations:
             )
         return {"start": start, "end": end, "customers": customers}
 
+    def _changes(self, arguments: Arguments) -> Any:
+        start, end = self._span(arguments)
+        found = queries.changes(self._parts.store, start, end)
+        return [{**dataclasses.asdict(change), "scope": dict(change.scope)} for change in found]
+
     def _rejected_list(self, arguments: Arguments) -> Any:
         start, end = self._span(arguments)
-        rows = queries.rejected(self._engine.store, start, end, int(arguments.get("limit", 200)))
+        rows = queries.rejected(self._parts.store, start, end, int(arguments.get("limit", 200)))
         return [_plain(row) for row in rows]
 
     def _rejected_show(self, arguments: Arguments) -> Any:
         return _plain(self._refusal(arguments["id"]))
 
     def _refusal(self, refusal_id: str) -> Any:
-        found = queries.rejected_one(self._engine.store, refusal_id)
+        found = queries.rejected_one(self._parts.store, refusal_id)
         if found is None:
             raise ContractError("bad_id", "id", "the id of a refusal (dipper rejected list)", refusal_id)
         return found
 
     def _rejected_replay(self, arguments: Arguments) -> Any:
         records = [dataclasses.asdict(self._refusal(refusal_id)) for refusal_id in arguments["ids"]]
-        outcomes = replay(self._engine.log, self._engine.gateway.pipeline, records, self._engine.gateway.now())
+        with self._parts.intake() as (log, pipeline):
+            outcomes = replay(log, pipeline, records, self._parts.clock())
         return [_plain(outcome) for outcome in outcomes]
 
     def _backup(self, arguments: Arguments) -> Any:
-        return {"backup": str(self._engine.backup(Path(arguments["destination"])))}
+        return {"backup": str(self._parts.backup(Path(arguments["destination"])))}
 
 
 def _plain(value: Any) -> dict[str, Any]:
@@ -110,9 +153,18 @@ def _plain(value: Any) -> dict[str, Any]:
     return {k: base64.b64encode(v).decode() if isinstance(v, bytes) else v for k, v in document.items()}
 
 
-def run(data: Path, policy: Policy, command: str, arguments: Arguments) -> Any:
-    """Run a command on a data directory: in the process that owns it, or here when nobody does. What the log holds is
-    worked off first, so that the answer covers everything that was ever accepted."""
+def run(process: ProcessSettings, policy: Policy, command: str, arguments: Arguments) -> Any:
+    """Run a command on the deployment that the settings name: a cluster's store when there is one, else a data
+    directory."""
+    if process.store is not None:
+        with _cluster(process, policy) as parts:
+            return Operations(parts)(command, arguments)
+    return _embedded(process.data, policy, command, arguments)
+
+
+def _embedded(data: Path, policy: Policy, command: str, arguments: Arguments) -> Any:
+    """In the process that owns the directory, or here when nobody does. What the log holds is worked off first, so
+    that the answer covers everything that was ever accepted."""
     paths = Paths(data)
     if not any(path.exists() for path in (paths.registry, paths.log, paths.history)):
         raise control.ControlError(f"{data}: no Dipper data here; `dipper up --data {data}` starts one")
@@ -124,8 +176,46 @@ def run(data: Path, policy: Policy, command: str, arguments: Arguments) -> Any:
         engine = open_engine(paths, policy, wall_clock, manual=True, live=False)
         try:
             engine.drain(wall_clock())
-            result = Operations(engine)(command, arguments)
+            result = Operations(Parts.of_engine(engine))(command, arguments)
             engine.drain(wall_clock())
             return result
         finally:
             engine.close()
+
+
+@contextlib.contextmanager
+def _cluster(process: ProcessSettings, policy: Policy) -> Iterator[Parts]:
+    """A cluster's store; log and registry are opened only by what needs them."""
+    from history import open_store
+
+    store = open_store(process.needs_store())
+
+    def refuse_backup(_: Path) -> Path:
+        raise NotHere("history backup: history is on ClickHouse here; use its own BACKUP, docs/operations.md says how")
+
+    try:
+        yield Parts(
+            store,
+            wall_clock,
+            lambda: _cluster_intake(process, policy),
+            lambda now: expire(store, now, settings_of(Retention, policy["retention"])),
+            refuse_backup,
+        )
+    finally:
+        store.close()
+
+
+@contextlib.contextmanager
+def _cluster_intake(process: ProcessSettings, policy: Policy) -> Iterator[tuple[Log, Pipeline]]:
+    from dipper.registries import opened_registry
+    from ingest.known import KnownReports
+    from ingest.log.kafka import KafkaLog
+    from ingest.settings import GatewaySettings
+
+    log = KafkaLog(process.needs_kafka(), client_id="dipper-commands")
+    try:
+        with opened_registry(process, "commands", wait=True) as registry:
+            limits = settings_of(GatewaySettings, policy["gateway"])
+            yield log, Pipeline(registry, log, KnownReports(limits.max_boots, limits.digests_per_boot))
+    finally:
+        log.close()

@@ -51,18 +51,19 @@ class Paths:
         return self.root / "owner.lock"
 
 
-class OwnerLock:
-    """The exclusive right to a data directory, released with the process at the latest."""
+class FileLock:
+    """An exclusive right that a file stands for, released with the process at the latest. `wait`: until whoever has it
+    lets go; otherwise raises DataDirBusy naming the owner."""
 
-    def __init__(self, paths: Paths) -> None:
-        paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._fd = os.open(paths.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def __init__(self, path: Path, *, wait: bool = False) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             owner = os.read(self._fd, 32).decode(errors="replace").strip() or "unknown"
             os.close(self._fd)
-            raise DataDirBusy(f"{paths.root}: in use by process {owner}; stop it, or name another --data") from None
+            raise DataDirBusy(f"{path.parent}: in use by process {owner}; stop it, or name another --data") from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
@@ -81,6 +82,8 @@ class OwnerLock:
             self._fd = -1
 
 
-def default_data() -> Path:
-    """`$DIPPER_DATA`, or `var` in the working directory."""
-    return Path(os.environ.get(DATA_VARIABLE, DEFAULT_DATA))
+class OwnerLock(FileLock):
+    """The exclusive right to a data directory."""
+
+    def __init__(self, paths: Paths) -> None:
+        super().__init__(paths.lock)

@@ -1,4 +1,4 @@
-"""`dipper devices|customers|rules|tokens`: what operators declare, kept in DIR/registry.sqlite.
+"""`dipper devices|customers|rules|tokens`: what operators declare, in DIR/registry.sqlite or, of a cluster, on Kafka.
 
 Exit codes: 0 done, 1 not found or not possible now, 2 wrong input. Data goes to stdout, remarks and errors to stderr.
 """
@@ -16,8 +16,9 @@ from contracts.errors import ContractError
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, from_rfc3339, rfc3339
 from dipper import registry_commands as commands
 from dipper.clock import wall_clock
-from dipper.paths import Paths, default_data
-from ingest.registry import DEFAULT_OVERLAP_MS, SCOPES, BadImport, NotFound, RegistryError, SqliteRegistry
+from dipper.command import process_of
+from dipper.registries import opened_registry
+from ingest.registry import DEFAULT_OVERLAP_MS, SCOPES, BadImport, RegistryError, SqliteRegistry
 
 Command = Callable[[SqliteRegistry, argparse.Namespace], None]
 _UNITS_MS = {"s": SECOND_MS, "m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
@@ -164,7 +165,7 @@ def _group(subparsers: Any, name: str, summary: str, teaching: str) -> Any:
     parser = subparsers.add_parser(
         name,
         help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}. Kept in DIR/registry.sqlite.",
+        description=f"{summary[0].upper()}{summary[1:]}. Kept in DIR/registry.sqlite, or on Kafka (DIPPER_KAFKA).",
         epilog=f"examples and files:\n\n{teaching}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -179,6 +180,7 @@ def _leaf(group: Any, name: str, command: Command, summary: str, *, reads: bool 
     parser.add_argument(
         "--data", type=Path, default=None, metavar="DIR", help="data directory (default: $DIPPER_DATA, else var)"
     )
+    parser.add_argument("--kafka", metavar="BROKERS", help="a cluster's log, HOST:PORT,.. (default: $DIPPER_KAFKA)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=lambda args: _run(command, args, create=not reads))
     return parser
@@ -186,11 +188,8 @@ def _leaf(group: Any, name: str, command: Command, summary: str, *, reads: bool 
 
 def _run(command: Command, args: argparse.Namespace, *, create: bool) -> int:
     """Open the registry, run, and say what went wrong in a sentence."""
-    path = Paths(args.data or default_data()).registry
     try:
-        if not create and not path.exists():
-            raise NotFound(f"registry: there is none at {path} yet; `add` or `import` makes it, --data names another")
-        with SqliteRegistry(path, create=create, clock=wall_clock) as registry:
+        with opened_registry(process_of(args), "commands", create=create, wait=True) as registry:
             args.now = wall_clock()
             command(registry, args)
     except (ContractError, BadImport) as error:

@@ -7,9 +7,7 @@ import contextlib
 import dataclasses
 import logging
 import random
-import signal
 import threading
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from contracts.times import MINUTE_MS
@@ -17,12 +15,14 @@ from dashboards.context import Context, set_context
 from dashboards.data import HistoryBackend
 from dashboards.server import ASGIApp, Receive, Scope, Send, mount, streamlit_app
 from dipper import control
+from dipper.clock import wall_clock
 from dipper.engine import Engine
-from dipper.operations import Operations
-from dipper.servers import Server, bind, server_for, started
-from dipper.settings import Listener, ProcessSettings
+from dipper.operations import Operations, Parts
+from dipper.parts import GatewayPart, SinkPart, StreamsPart, ThreadPart, WatchSettings
+from dipper.settings import ProcessSettings, settings_of
+from dipper.shell import Opening, Shell, beside
+from dipper.watch import Watch
 from dipper.worker import Worker
-from history import queries
 from ingest.bind import Door, check_bind
 
 logger = logging.getLogger(__name__)
@@ -36,37 +36,39 @@ LOCAL_DOORS = (
 )
 STEP_TIMEOUT_S = 0.25
 KEEP_EVERY_MS = 10 * MINUTE_MS
-STOP_WORKER_S = 60.0
-REJECTED_SPAN_MS = 60 * MINUTE_MS
-REJECTED_EVERY_MS = 10_000
 
 
-class Service:
+class Service(Shell):
     """Serves an engine until `stop` is called or a signal comes. `background(service)` runs beside, in the loop."""
+
+    listen_first = False  # pages and commands have nothing to show before the engine works
 
     def __init__(self, engine: Engine, settings: ProcessSettings, *, demo: bool = False) -> None:
         check_bind(settings.local.host, LOCAL_DOORS)
         if settings.public is not None:
             check_bind(settings.public.host, PUBLIC_DOORS)
         self.engine = engine
-        self.settings = settings
-        self.address = ""
         self._demo = demo
-        self._operations = Operations(engine, self.status)
-        self._stopping = asyncio.Event()
+        self._operations = Operations(Parts.of_engine(engine), self.status)
         self._last_kept_ms = 0
         self._pause = threading.Event()
-        self._rejected: tuple[int, int | None] = (0, None)
         chance = random.Random()
-        self._workers = [
+        workers = [
             Worker("streams", lambda: engine.streams.step(STEP_TIMEOUT_S), engine.clock, chance),
             Worker("sink", lambda: engine.store_step(engine.clock(), STEP_TIMEOUT_S), engine.clock, chance),
             Worker("keeper", self._keep, engine.clock, chance),
         ]
-
-    def stop(self) -> None:
-        """End serving; everything accepted is stored first."""
-        self._stopping.set()
+        limits: WatchSettings = settings_of(WatchSettings, engine.policy["watch"])
+        parts = [
+            GatewayPart(engine.gateway),
+            StreamsPart("quality", lambda: engine.streams.status(engine.clock()), limits),
+            SinkPart("history", lambda: engine.history_status(engine.clock()), limits),
+            *(ThreadPart(worker, limits) for worker in workers),
+        ]
+        watch = Watch(
+            "up", parts, wall_clock, silent_after_ms=limits.silent_after_ms, extra=engine.gateway.metrics_text
+        )
+        super().__init__(settings, watch, workers)
 
     def status(self) -> dict[str, Any]:
         """How every part is: quick to ask."""
@@ -76,76 +78,32 @@ class Service:
             "address": self.address,
             "streams": self.engine.streams.status(now),
             "sink": self.engine.sink.status(now),
-            "workers": [dataclasses.asdict(worker.status()) for worker in self._workers],
+            "workers": [dataclasses.asdict(worker.status()) for worker in self.workers],
         }
 
-    async def run(
-        self,
-        background: Callable[[Service], Awaitable[None]] | None = None,
-        ready: Callable[[Service], None] | None = None,
-    ) -> None:
-        """Serve. `ready` is called once the listeners accept. What `background` raises ends the service."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.stop)
-        set_context(self._page_context())
-        await self.engine.gateway.start()
-        for worker in self._workers:
-            worker.start()
-        try:
-            async with contextlib.AsyncExitStack() as stack:
-                stack.push_async_callback(self._finish)
-                server = await control.serve(self.engine.paths.control, self._operations)
-                stack.push_async_callback(_close, server, self.engine.paths.control)
-                for app, listener, name in self._listeners():
-                    await self._listen(stack, app, listener, name)
-                if ready is not None:
-                    ready(self)
-                await self._until_stopped(background)
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-
-    def _listeners(self) -> list[tuple[ASGIApp, Listener, str]]:
-        local: ASGIApp = mount(self.engine.gateway, streamlit_app())
-        listeners = [(local, self.settings.local, "DIPPER_PORT")]
+    def listeners(self) -> list[Opening]:
+        """Pages, gateway and health together; boxes on their own listener when one is named."""
+        local: ASGIApp = mount(beside(self.watch, self.engine.gateway), streamlit_app())
+        openings = [Opening(local, self.settings.local, "DIPPER_PORT")]
         if self.settings.public is not None:
-            listeners.append((only_public(self.engine.gateway), self.settings.public, "DIPPER_PUBLIC"))
-        return listeners
+            openings.append(Opening(only_public(self.engine.gateway), self.settings.public, "DIPPER_PUBLIC", tls=True))
+        return openings
 
-    async def _listen(self, stack: contextlib.AsyncExitStack, app: ASGIApp, listener: Listener, name: str) -> None:
-        sock = bind(listener, name)
-        public = name == "DIPPER_PUBLIC"
-        tls = {"tls_cert": self.settings.tls_cert, "tls_key": self.settings.tls_key} if public else {}
-        server = server_for(app, **tls)
-        serving = asyncio.create_task(server.serve(sockets=[sock]))
-        stack.push_async_callback(_stop_server, server, serving)
-        await started(server, serving)
-        if not public:
-            self.address = f"http://{listener.host}:{sock.getsockname()[1]}"
+    async def open(self, stack: contextlib.AsyncExitStack) -> None:
+        """Pages have their data, commands their socket."""
+        set_context(self._page_context())
+        server = await control.serve(self.engine.paths.control, self._operations)
+        stack.push_async_callback(_close, server, self.engine.paths.control)
 
-    async def _until_stopped(self, background: Callable[[Service], Awaitable[None]] | None) -> None:
-        waiting = asyncio.create_task(self._stopping.wait())
-        tasks: set[asyncio.Task[Any]] = {waiting}
-        if background is not None:
-            tasks.add(asyncio.ensure_future(background(self)))
-        while not waiting.done():
-            done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def begin(self) -> None:
+        """The gateway learns what the log holds."""
+        await self.engine.gateway.start()
 
-    async def _finish(self) -> None:
+    async def finish(self) -> None:
         """Downstream last: what the gateway accepted reaches operators and history before the end."""
         await self.engine.gateway.stop()
         self._pause.set()
-        for worker in self._workers:
-            if not await asyncio.to_thread(worker.stop, STOP_WORKER_S):
-                logger.error(
-                    "%s: still busy after %.0f s; what it leaves is done at the next start", worker.name, STOP_WORKER_S
-                )
+        await self.stop_workers()
         await asyncio.to_thread(self._last_steps)
 
     def _last_steps(self) -> None:
@@ -164,24 +122,18 @@ class Service:
         self._pause.wait(1.0)
 
     def _page_context(self) -> Context:
+        backend = HistoryBackend(self.engine.store)
         return Context(
-            backend=HistoryBackend(self.engine.store),
+            backend=backend,
             registry=self.engine.registry,
             now=self.engine.clock,
-            status=self._page_status,
+            status=lambda: {**backend.pipeline(self.engine.clock()), "lag_s": self._lag_s()},
             demo=self._demo,
         )
 
-    def _page_status(self) -> dict[str, float | None]:
-        sink = self.engine.sink.status(self.engine.clock())
-        return {"freshness_s": sink["freshness_s"], "lag_s": sink["lag_s"], "rejected": self._rejected_lately()}
-
-    def _rejected_lately(self) -> int | None:
-        now = self.engine.clock()
-        if now - self._rejected[0] >= REJECTED_EVERY_MS:
-            reasons = queries.rejected_by_reason(self.engine.store, now - REJECTED_SPAN_MS, now)
-            self._rejected = (now, sum(reason.refusals for reason in reasons))
-        return self._rejected[1]
+    def _lag_s(self) -> float:
+        lag: float = self.engine.sink.status(self.engine.clock())["lag_s"]
+        return lag
 
 
 def only_public(app: ASGIApp) -> ASGIApp:
@@ -204,11 +156,6 @@ def only_public(app: ASGIApp) -> ASGIApp:
     return dispatch
 
 
-async def _stop_server(server: Server, serving: asyncio.Task[None]) -> None:
-    server.should_exit = True
-    await serving
-
-
-async def _close(server: asyncio.Server, path: Any) -> None:
+async def _close(server: Any, path: Any) -> None:
     server.close()
     path.unlink(missing_ok=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dipper import settings
 from dipper.clock import wall_clock
+from dipper.command import process_of
 from dipper.paths import OwnerLock, Paths
 
 if TYPE_CHECKING:
@@ -35,12 +35,6 @@ def add_server_arguments(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--policy", type=Path, metavar="FILE", help="TOML with policy numbers that differ")
 
 
-def process_settings(arguments: argparse.Namespace) -> settings.ProcessSettings:
-    """Settings from the command line over the environment."""
-    given = {name: getattr(arguments, name, None) for name in settings.GIVEN}
-    return settings.from_environment(settings.environment(), **given)
-
-
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Register `up`."""
     parser = subparsers.add_parser(
@@ -59,15 +53,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal."""
+    import uvloop
+
     from dipper.engine import open_engine
     from dipper.service import Service
 
-    process = process_settings(arguments)
+    process = process_of(arguments)
     paths = Paths(process.data)
     with OwnerLock(paths):
         engine = open_engine(paths, settings.load_policy(process.policy), wall_clock)
         try:
-            asyncio.run(Service(engine, process).run(ready=announce))
+            uvloop.run(Service(engine, process).run(ready=announce))
         finally:
             engine.close()
     return 0

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import platform
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
@@ -42,17 +42,24 @@ class Part(Protocol):
     def progress(self, now: int) -> tuple[Hashable, bool]:
         """What changes whenever it gets something done, and whether that is to be expected now."""
 
+    def silent(self, now: int) -> str:
+        """What it says itself of getting nothing done; empty when all is well, or when it leaves that to `progress`."""
+
+    def facts(self, now: int) -> Mapping[str, Any]:
+        """What /readyz shows of it besides reasons."""
+
     def readings(self, now: int) -> Iterator[Reading]:
         """Its metrics."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The state of a process: sentences, empty lists when all is well."""
+    """The state of a process: sentences, empty lists when all is well; `facts` by part."""
 
     dead: list[str]
     unready: list[str]
     silent: list[str]
+    facts: dict[str, Mapping[str, Any]]
 
 
 def build_version() -> str:
@@ -90,18 +97,24 @@ class Watch:
     def look(self, now: int) -> None:
         """Look at every part's progress; says in the log when one falls silent and when it works again."""
         for part in self.parts:
-            try:
-                marker, expected = part.progress(now)
-            except Exception as error:  # a part that cannot even say how far it is makes no progress
-                logger.warning("%s: progress cannot be had: %s", part.name, error)
-                marker, expected = ("unknown",), True
-            still = self._silence[part.name].look(marker, now, expected=expected)
-            if still is not None:
-                if part.name not in self._silent:
-                    logger.error("%s: alive, but got nothing done for %d s", part.name, still // 1_000)
-                self._silent[part.name] = f"{part.name}: alive, but got nothing done for {still // 1_000} s"
-            elif self._silent.pop(part.name, None) is not None:
+            why = self._why_silent(part, now)
+            before = self._silent.pop(part.name, "")
+            if why:
+                self._silent[part.name] = f"{part.name}: {why}"
+                if not before:
+                    logger.error("%s: %s", part.name, why)
+            elif before:
                 logger.info("%s: works again", part.name)
+
+    def _why_silent(self, part: Part, now: int) -> str:
+        try:
+            said = part.silent(now)
+            marker, expected = part.progress(now)
+        except Exception as error:  # a part that cannot even say how far it is makes no progress
+            logger.debug("%s: progress cannot be had: %s", part.name, error)
+            said, marker, expected = "", None, True
+        still = self._silence[part.name].look(marker, now, expected=expected)
+        return said or ("" if still is None else f"alive, but got nothing done for {still // 1_000} s")
 
     async def run(self) -> None:
         """Look once a second, until cancelled."""
@@ -114,7 +127,8 @@ class Watch:
         now = self._clock()
         dead = [reason for part in self.parts for reason in _asked(part, part.alive, now)]
         unready = [reason for part in self.parts for reason in _asked(part, part.ready, now)]
-        return Health(dead, unready, list(self._silent.values()))
+        facts = {part.name: _facts(part, now) for part in self.parts}
+        return Health(dead, unready, list(self._silent.values()), {name: f for name, f in facts.items() if f})
 
     def metrics_text(self) -> str:
         """Prometheus' text exposition format."""
@@ -158,16 +172,23 @@ class Watch:
             return 200, CONTENT_TYPE, (await asyncio.to_thread(self.metrics_text)).encode()
         health = await asyncio.to_thread(self.health)
         if path == "/healthz":
-            return _verdict("alive", "not alive", health.dead, self.process)
-        return _verdict("ready", "not ready", health.dead + health.silent + health.unready, self.process)
+            return self._verdict("alive", "not alive", health.dead)
+        return self._verdict("ready", "not ready", health.dead + health.silent + health.unready, parts=health.facts)
 
-
-def _verdict(good: str, bad: str, reasons: list[str], process: str) -> tuple[int, str, bytes]:
-    return _json(503 if reasons else 200, {"status": bad if reasons else good, "process": process, "reasons": reasons})
+    def _verdict(self, good: str, bad: str, reasons: list[str], **more: Any) -> tuple[int, str, bytes]:
+        document = {"status": bad if reasons else good, "process": self.process, "reasons": reasons, **more}
+        return _json(503 if reasons else 200, document)
 
 
 def _json(status: int, document: dict[str, Any]) -> tuple[int, str, bytes]:
-    return status, "application/json", json.dumps(document).encode()
+    return status, "application/json", json.dumps(document, default=str).encode()
+
+
+def _facts(part: Part, now: int) -> Mapping[str, Any]:
+    try:
+        return part.facts(now)
+    except Exception as error:
+        return {"error": str(error)}
 
 
 def _asked(part: Part, question: Callable[[int], list[str]], now: int) -> list[str]:

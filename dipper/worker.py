@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from contracts.protocols import LogUnavailable, StoreUnavailable
+from ingest.registry.errors import RegistryUnavailable
 
 logger = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 30.0
-OUTAGES = (LogUnavailable, StoreUnavailable)
+OUTAGES = (LogUnavailable, StoreUnavailable, RegistryUnavailable)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """How a worker is. `last_success_ms` None: no step has succeeded yet; `failures` counts those in a row."""
+    """How a worker is. `last_success_ms` None: no step has succeeded yet; `failures` counts those in a row; `busy_s`:
+    how long the step under way takes already; `idle_s`: since the last success, or since the start."""
 
     name: str
     alive: bool
@@ -27,6 +30,8 @@ class WorkerStatus:
     failures: int
     last_success_ms: int | None
     last_error: str | None
+    busy_s: float = 0.0
+    idle_s: float = 0.0
 
 
 class Worker:
@@ -47,33 +52,49 @@ class Worker:
         self._failures = 0
         self._last_success_ms: int | None = None
         self._last_error: str | None = None
+        self._began: float | None = None
+        self._success = time.monotonic()
 
     def start(self) -> None:
         """Begin."""
+        self._success = time.monotonic()
         self._thread.start()
 
     def stop(self, timeout_s: float) -> bool:
         """Ask it to end after the step under way; whether it did within the time."""
         self._stop.set()
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def status(self) -> WorkerStatus:
         """How it is now."""
+        began, now = self._began, time.monotonic()
         return WorkerStatus(
-            self.name, self._thread.is_alive(), self._steps, self._failures, self._last_success_ms, self._last_error
+            self.name,
+            self._thread.is_alive(),
+            self._steps,
+            self._failures,
+            self._last_success_ms,
+            self._last_error,
+            busy_s=0.0 if began is None else now - began,
+            idle_s=now - self._success,
         )
 
     def _run(self) -> None:
         while not self._stop.is_set():
+            self._began = time.monotonic()
             try:
                 self._step()
             except Exception as error:
+                self._began = None
                 self._note_failure(error)
                 self._stop.wait(self._backoff_s())
             else:
                 if self._failures:
                     logger.info("%s: works again after %d failures", self.name, self._failures)
+                self._began = None
+                self._success = time.monotonic()
                 self._failures = 0
                 self._steps += 1
                 self._last_success_ms = self._clock()

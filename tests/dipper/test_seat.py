@@ -112,7 +112,7 @@ def test_a_holder_that_hangs_is_followed_and_gives_up_when_it_wakes(kafka, topic
     until(first.seat.held, 30, "the first works")
     first.pause()
     # The client's own thread would keep a process alive that does not step; a hang takes it too.
-    first.seat._consumer._coordinator._disable_heartbeat()  # noqa: SLF001
+    first.seat._consumer._coordinator._disable_heartbeat()
     second = Applicant(kafka, topic)
     try:
         until(second.seat.held, 60, "the second has followed")

@@ -35,7 +35,13 @@ def test_pages_and_gateway_answer_on_one_address(served):
     assert status == 200
     assert b"<html" in page
     status, ready = get(server.url + "/readyz")
-    assert (status, json.loads(ready)) == (200, {"status": "ready"})
+    said = json.loads(ready)
+    assert (status, said["status"], said["process"], said["reasons"]) == (200, "ready", "up", [])
+    status, metrics = get(server.url + "/metrics")
+    assert status == 200
+    assert b"\ndipper_ready 1.0\n" in metrics
+    assert b"\ndipper_silent 0.0\n" in metrics
+    assert b"\ndipper_gateway_flushes_total " in metrics
 
 
 def test_commands_reach_the_running_process(served):

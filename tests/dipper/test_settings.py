@@ -5,12 +5,16 @@ import pytest
 
 from dipper import settings
 from dipper.engine import RETENTION_HOURS
+from dipper.parts import WatchSettings
+from dipper.seat import Seat
 from dipper.settings import Listener, SettingsError, from_environment, load_policy
 from history.chdb_store import ChdbStore
 from history.maintenance import Retention
 from history.sink import SinkSettings
 from ingest.gateway import GatewaySettings
 from ingest.log.embedded import EmbeddedLog
+from ingest.log.kafka import KafkaLog
+from ingest.log.kafka_topics import TopicPlan
 from streams.settings import QualitySettings
 
 
@@ -30,6 +34,10 @@ def defaults_of(kind):
         ("sink", SinkSettings),
         ("history", ChdbStore),
         ("retention", Retention),
+        ("topics", TopicPlan),
+        ("kafka", KafkaLog),
+        ("group", Seat),
+        ("watch", WatchSettings),
     ],
 )
 def test_the_policy_file_states_the_defaults_of_the_code(table, kind):
@@ -93,3 +101,39 @@ def test_wrong_environment_is_named(environment, sentence):
 
 def test_public_listeners_may_be_ipv6():
     assert from_environment({"DIPPER_PUBLIC": "[::]:8443"}).public == Listener("::", 8443)
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"DIPPER_KAFKA": "somewhere"}, "DIPPER_KAFKA: expected HOST:PORT,.., got 'somewhere'"),
+        ({"DIPPER_KAFKA": "h:1", "DIPPER_KAFKA_SECURITY": "TLS"}, "DIPPER_KAFKA_SECURITY: expected one of"),
+    ],
+)
+def test_wrong_settings_of_kafka_are_named(environment, sentence):
+    with pytest.raises(SettingsError) as refused:
+        from_environment(environment)
+    assert sentence in str(refused.value)
+
+
+def test_brokers_on_the_command_line_win_and_passwords_are_not_shown():
+    environment = {
+        "DIPPER_KAFKA": "h:1",
+        "DIPPER_KAFKA_SECURITY": "SASL_SSL",
+        "DIPPER_KAFKA_USER": "u",
+        "DIPPER_KAFKA_PASSWORD": "hush1",
+        "DIPPER_STORE": "clickhouse://u:hush2@h/d",
+    }
+    found = from_environment(environment, kafka="k1:9092,k2:9092")
+    assert found.needs_kafka().brokers == ("k1:9092", "k2:9092")
+    assert found.needs_kafka().password == "hush1"
+    assert found.needs_store() == "clickhouse://u:hush2@h/d"
+    assert "hush" not in repr(found)
+
+
+def test_a_process_that_needs_a_cluster_says_what_is_missing():
+    alone = from_environment({})
+    with pytest.raises(SettingsError, match="DIPPER_KAFKA: expected the brokers"):
+        alone.needs_kafka()
+    with pytest.raises(SettingsError, match="DIPPER_STORE: expected clickhouse://"):
+        alone.needs_store()

@@ -1,0 +1,44 @@
+"""`dipper dashboards`: the pages of a cluster. Any number of them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from typing import Any
+
+from dipper.cluster import add_process_parser, add_store_argument, opened_replica, opened_store, settled, store_part
+from dipper.shell import say
+
+EXAMPLES = """\
+  DIPPER_KAFKA=k1:9092 DIPPER_STORE=clickhouse://dipper:SECRET@c1:9000/dipper dipper dashboards
+  ssh -L 8410:127.0.0.1:8410 HOST    and open http://127.0.0.1:8410
+
+Pages ask nobody who they are yet, so they listen on a loopback address only. They read history, and the names of
+customers from the registry on Kafka; they write nothing.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register `dashboards`."""
+    parser = add_process_parser(
+        subparsers, "dashboards", "a cluster's pages", "Serve the pages from a cluster's history.", EXAMPLES, run
+    )
+    add_store_argument(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal."""
+    import uvloop
+
+    from dipper.pages import PagesShell
+    from ingest.tuning import tune_malloc
+
+    process, _, limits = settled(arguments)
+    tune_malloc()
+    with contextlib.ExitStack() as stack:
+        registry = stack.enter_context(opened_replica(process, "dashboards"))
+        store = stack.enter_context(opened_store(process))
+        shell = PagesShell(process, store, registry, [store_part(store)], limits)
+        lines = lambda s: [("pages", s.address), ("health", f"{s.address}/readyz")]  # noqa: E731
+        uvloop.run(shell.run(ready=lambda s: say(lines(s))))
+    return 0

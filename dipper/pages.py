@@ -1,0 +1,69 @@
+"""The pages as a process of their own, beside a cluster's history."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from contracts.protocols import Store
+from dashboards.context import Context, clear_context, set_context
+from dashboards.data import HistoryBackend
+from dashboards.server import mount, streamlit_app
+from dipper.clock import wall_clock
+from dipper.metrics import NO_LABELS, Reading
+from dipper.parts import Base, RegistryPart, WatchSettings
+from dipper.settings import ProcessSettings
+from dipper.shell import Opening, Shell, beside
+from dipper.watch import Part, Watch
+from ingest.bind import Door, check_bind
+
+DOORS = (Door("pages", False, "reach them through a tunnel"),)
+
+
+class HistoryPart(Base):
+    """What the pages show of history's age; late data is no fault of the pages."""
+
+    def __init__(self, backend: HistoryBackend) -> None:
+        super().__init__("history")
+        self._backend = backend
+
+    def readings(self, now: int) -> Iterator[Reading]:
+        state = self._backend.pipeline(now)
+        yield "dipper_freshness_seconds", NO_LABELS, state["freshness_s"]
+        yield "dipper_watermark_delay_seconds", NO_LABELS, state["stream_s"]
+
+
+class PagesShell(Shell):
+    """Pages and health on one loopback listener."""
+
+    def __init__(
+        self, process: ProcessSettings, store: Store, registry: Any, needs: Sequence[Part], limits: WatchSettings
+    ) -> None:
+        check_bind(process.local.host, DOORS)
+        self._registry = registry
+        self._backend = HistoryBackend(store)
+        parts = [HistoryPart(self._backend), RegistryPart(registry.status, limits), *needs]
+        super().__init__(process, Watch("dashboards", parts, wall_clock, silent_after_ms=limits.silent_after_ms))
+
+    def listeners(self) -> list[Opening]:
+        """One."""
+        return [Opening(mount(beside(self.watch, _nothing), streamlit_app()), self.settings.local, "DIPPER_PORT")]
+
+    async def open(self, stack: contextlib.AsyncExitStack) -> None:
+        """Give the pages their data."""
+        context = Context(
+            backend=self._backend,
+            registry=self._registry,
+            now=wall_clock,
+            status=lambda: self._backend.pipeline(wall_clock()),
+        )
+        set_context(context)
+        stack.callback(clear_context)
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
+    """What a box finds here: the gateway is elsewhere."""
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.body", "body": b'{"detail":"boxes report to a gateway, not to the pages"}'})

@@ -1,0 +1,264 @@
+"""The parts of processes as `watch` sees them: thin readings of what each says of itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from dipper.metrics import NO_LABELS, Reading, named
+from dipper.silence import SILENT_AFTER_MS
+from dipper.worker import Worker
+from ingest.gateway import Gateway
+
+Status = Mapping[str, Any]
+FAILURES_TOLERATED = 2
+SHARE_S = 1.0  # one look at a part serves health, progress and metrics of a moment
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """`silent_after_ms`: a part without progress for so long is called silent. `ready_lag_s`: further behind, a reader
+    of the log is not ready. `stuck_s`: a step that takes longer makes the process not alive: it wants a new start."""
+
+    silent_after_ms: int = SILENT_AFTER_MS
+    ready_lag_s: float = 60.0
+    stuck_s: float = 300.0
+
+
+class Base:
+    """A part that lives, is ready, and says nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def alive(self, now: int) -> list[str]:  # noqa: ARG002
+        """See watch.Part."""
+        return []
+
+    def ready(self, now: int) -> list[str]:  # noqa: ARG002
+        """See watch.Part."""
+        return []
+
+    def progress(self, now: int) -> tuple[Hashable, bool]:  # noqa: ARG002
+        """See watch.Part."""
+        return None, False
+
+    def silent(self, now: int) -> str:  # noqa: ARG002
+        """See watch.Part."""
+        return ""
+
+    def facts(self, now: int) -> Mapping[str, Any]:  # noqa: ARG002
+        """See watch.Part."""
+        return {}
+
+    def readings(self, now: int) -> Iterator[Reading]:  # noqa: ARG002
+        """See watch.Part."""
+        yield from ()
+
+
+class ThreadPart(Base):
+    """A thread that steps. A step that never ends and one that always fails both are no progress."""
+
+    def __init__(self, worker: Worker, settings: WatchSettings) -> None:
+        super().__init__(worker.name)
+        self._worker = worker
+        self._settings = settings
+
+    def alive(self, now: int) -> list[str]:  # noqa: ARG002
+        status = self._worker.status()
+        if not status.alive:
+            return [f"{self.name}: its thread has ended"]
+        if status.busy_s > self._settings.stuck_s:
+            return [f"{self.name}: a step takes {status.busy_s:.0f} s already"]
+        return []
+
+    def ready(self, now: int) -> list[str]:  # noqa: ARG002
+        status = self._worker.status()
+        if status.failures > FAILURES_TOLERATED:
+            return [f"{self.name}: failed {status.failures} times in a row: {status.last_error}"]
+        return []
+
+    def progress(self, now: int) -> tuple[Hashable, bool]:  # noqa: ARG002
+        return self._worker.status().steps, True
+
+    def readings(self, now: int) -> Iterator[Reading]:  # noqa: ARG002
+        status = self._worker.status()
+        yield "dipper_steps_total", (self.name,), status.steps
+        yield "dipper_step_failures", (self.name,), status.failures
+        yield "dipper_step_age_seconds", (self.name,), status.idle_s
+
+
+class GatewayPart(Base):
+    """The gateway: each second every partition gets reports or a heartbeat, so something is always to be done."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        super().__init__("gateway")
+        self._gateway = gateway
+
+    def ready(self, now: int) -> list[str]:  # noqa: ARG002
+        why = self._gateway.unready()
+        return [f"gateway: {why}"] if why else []
+
+    def progress(self, now: int) -> tuple[Hashable, bool]:  # noqa: ARG002
+        metrics = self._gateway.metrics
+        done = ("dipper_gateway_reports_stored_total", "dipper_gateway_heartbeats_total")
+        return tuple(metrics.value(name) for name in done), True
+
+
+class DependencyPart(Base):
+    """Something a process needs; `probe` raises when it is away."""
+
+    def __init__(self, name: str, probe: Callable[[], object]) -> None:
+        super().__init__(name)
+        self._probe = Shared(probe, 5 * SHARE_S)
+
+    def ready(self, now: int) -> list[str]:  # noqa: ARG002
+        try:
+            self._probe()
+        except Exception as error:
+            return [f"{self.name}: {error or type(error).__name__}"]
+        return []
+
+
+class ReaderPart(Base):
+    """Something that reads the log: what it has done (`done` of its status) moves while records wait (`waiting`). A
+    status that cannot be had is why it is not ready. `status`: None while there is nothing to say (a standby)."""
+
+    waiting = "lag_records"
+    done: tuple[str, ...] = ("records",)
+    names: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, name: str, status: Callable[[], Status | None], settings: WatchSettings) -> None:
+        super().__init__(name)
+        self._status = Shared(status)
+        self._settings = settings
+
+    def ready(self, now: int) -> list[str]:  # noqa: ARG002
+        status = self._status()
+        if status is None:
+            return []
+        lag_s = self.behind_s(status)
+        if lag_s is not None and lag_s > self._settings.ready_lag_s:
+            bound = f"{self._settings.ready_lag_s:g} s are allowed"
+            return [f"{self.name}: {lag_s:.0f} s behind the log ({bound})"]
+        return []
+
+    def behind_s(self, status: Status) -> float | None:
+        """How far behind the log, in s."""
+        return status.get("lag_s")
+
+    def progress(self, now: int) -> tuple[Hashable, bool]:  # noqa: ARG002
+        status = self._status()
+        if status is None:
+            return None, False
+        return tuple(status.get(key) for key in self.done), bool(status.get(self.waiting))
+
+    def silent(self, now: int) -> str:  # noqa: ARG002
+        status = self._status() or {}
+        return str(status.get("reason") or "gets nothing done") if status.get("silent") else ""
+
+    def facts(self, now: int) -> Mapping[str, Any]:  # noqa: ARG002
+        return self._status() or {}
+
+    def readings(self, now: int) -> Iterator[Reading]:  # noqa: ARG002
+        status = self._status()
+        if status is not None:
+            yield from named(self.name, status, self.names)
+            for topic, records in status.get("lag_by_topic", {"all": status.get("lag_records")}).items():
+                yield "dipper_lag_records", (self.name, topic), records
+
+
+class StreamsPart(ReaderPart):
+    """The quality operator in this process."""
+
+    def behind_s(self, status: Status) -> float | None:
+        """Where nothing waits, nobody is behind, however old the newest record is."""
+        return status.get("watermark_lag_s") if status.get("lag_records") else None
+
+    names: ClassVar[Mapping[str, str]] = {
+        "dipper_watermark_delay_seconds": "watermark_lag_s",
+        "dipper_records_total": "records",
+        "dipper_batches_total": "batches",
+        "dipper_poison_total": "poison",
+        "dipper_stream_slices_total": "slices",
+        "dipper_late_requests_total": "late_requests",
+        "dipper_open_minutes": "open_minutes",
+        "dipper_emitted_messages_total": "messages_emitted",
+        "dipper_rebuilds_total": "rebuilds",
+        "dipper_assigned_partitions": "partitions",
+    }
+
+
+class SinkPart(ReaderPart):
+    """History's sink: the one that works, or one that stands by."""
+
+    done = ("positions",)
+    names: ClassVar[Mapping[str, str]] = {
+        "dipper_lag_seconds": "lag_s",
+        "dipper_freshness_seconds": "freshness_s",
+        "dipper_insert_rows_per_second": "insert_rows_per_s",
+        "dipper_insert_seconds": "insert_s",
+        "dipper_dirty_minutes": "dirty_minutes",
+        "dipper_recomputed_minutes_total": "recomputed_minutes",
+        "dipper_stored_slices_total": "slices",
+        "dipper_stored_reports_total": "reports",
+        "dipper_duplicates_total": "duplicates",
+        "dipper_poison_total": "poison",
+        "dipper_skipped_records_total": "skipped_records",
+        "dipper_records_total": "records",
+        "dipper_batches_total": "batches",
+    }
+
+
+class IntakePart(ReaderPart):
+    """The intake of reports that trusted nodes wrote to the log themselves."""
+
+    names: ClassVar[Mapping[str, str]] = {
+        "dipper_lag_seconds": "lag_s",
+        "dipper_records_total": "records",
+        "dipper_poison_total": "poison",
+        "dipper_intake_accepted_total": "accepted",
+        "dipper_intake_refused_total": "refused",
+    }
+
+
+class RegistryPart(Base):
+    """A replica of the registry that follows Kafka."""
+
+    def __init__(self, status: Callable[[], Status], settings: WatchSettings) -> None:
+        super().__init__("registry")
+        self._status = status
+        self._settings = settings
+
+    def ready(self, now: int) -> list[str]:  # noqa: ARG002
+        status = self._status()
+        heard_s = status["heard_ago_s"]
+        if status["error"]:
+            return [f"registry: {status['error']}"]
+        if heard_s is not None and heard_s > self._settings.ready_lag_s:
+            return [f"registry: heard nothing of Kafka for {heard_s:.0f} s"]
+        return []
+
+    def readings(self, now: int) -> Iterator[Reading]:  # noqa: ARG002
+        yield "dipper_registry_behind_records", NO_LABELS, self._status()["behind"]
+
+
+class Shared:
+    """An answer that serves whoever asks within a moment; errors are not kept."""
+
+    def __init__(self, ask: Callable[[], Any], share_s: float = SHARE_S) -> None:
+        self._ask = ask
+        self._share_s = share_s
+        self._lock = threading.Lock()
+        self._kept: tuple[float, Any] | None = None
+
+    def __call__(self) -> Any:
+        """The answer of a moment ago, or a new one."""
+        with self._lock:
+            now = time.monotonic()
+            if self._kept is None or now - self._kept[0] >= self._share_s:
+                self._kept = now, self._ask()
+            return self._kept[1]
