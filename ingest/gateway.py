@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from contracts.protocols import Log, LogError
+from contracts.protocols import Log, LogError, LogUnavailable
 from contracts.protocols import Registry as ContractRegistry
 from contracts.topics import SLICES
 from ingest.batcher import Batcher
 from ingest.errors import Refusal
+from ingest.follower import Follower
 from ingest.heartbeats import heartbeat
 from ingest.http import Answer, Disconnected, Receive, Scope, Send, problem, send_answer
-from ingest.known import KnownReports, rebuild
+from ingest.known import KnownReports
 from ingest.metrics import CONTENT_TYPE, Metrics
 from ingest.openapi import DOCUMENT
 from ingest.operators import OperatorDoors, Tokens
@@ -47,6 +49,7 @@ class Gateway:
         self._clock = clock
         self._newest = 0
         self._known = KnownReports(settings.max_boots, settings.digests_per_boot)
+        self._follower = Follower(self._known)
         self.pipeline = Pipeline(registry, log, self._known)
         self._batcher = Batcher(log, self.pipeline, settings, self.metrics)
         self._telemetry = TelemetryDoor(registry, self._known, self._batcher, settings, self.metrics)
@@ -77,19 +80,30 @@ class Gateway:
         if self._ready:
             return
         since = self.now() - self.settings.rebuild_ms
-        count = await asyncio.to_thread(rebuild, self._known, self._log, since)
-        logger.info("gateway: %d reports of %d boots known from the log", count, len(self._known))
-        self._ends = self._log.end_offsets(SLICES.name)
+        await asyncio.to_thread(self._connect, since)
+        logger.info("gateway: %d reports of %d boots known from the log", self._follower.count, len(self._known))
         self._ready = True
         if not self.settings.manual:
             self._flushing = asyncio.create_task(self._batcher.run())
             self._beating = asyncio.create_task(self._beat())
+
+    def _connect(self, since: int) -> None:
+        """What would hold up requests, once: read back the newest reports, connect the log's writing side."""
+        self._follower.catch_up(self._log, since)
+        with contextlib.suppress(LogUnavailable):  # a full or slow log takes nothing now: requests will hear so
+            self._log.submit([]).result()
+        self._ends = self._log.end_offsets(SLICES.name)
+        if self.settings.follow:
+            self._follower.start()
+        else:
+            self._follower.stop()
 
     async def stop(self) -> None:
         """Append what is pending and stop accepting."""
         if not self._ready:
             return
         self._ready = False
+        await asyncio.to_thread(self._follower.stop)
         if self._beating is not None:
             self._beating.cancel()
         await self._batcher.stop(self._flushing)
@@ -102,7 +116,8 @@ class Gateway:
     async def heartbeat(self, now: int) -> int:
         """Append a heartbeat to each partition of telemetry.slices that got nothing since the last call; returns how
         many. Raises LogError."""
-        ends = self._log.end_offsets(SLICES.name)
+        # In a thread: brokers answer after a while, and requests must not wait for it.
+        ends = await asyncio.to_thread(self._log.end_offsets, SLICES.name)
         idle = [p for p, end in enumerate(ends) if p >= len(self._ends) or end == self._ends[p]]
         if idle:
             await self._batcher.append([heartbeat(SLICES.name, p, now) for p in idle])

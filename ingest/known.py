@@ -8,13 +8,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import Enum
 
-import pyarrow as pa
-
-from contracts import arrow
-from contracts.columns import REPORTS as REPORT_COLUMNS
-from contracts.protocols import Log
-from contracts.topics import REPORTS
-from ingest.heartbeats import is_heartbeat
 from ingest.wire import WireReport
 
 MAX_RANGES = 64
@@ -135,26 +128,3 @@ def _include(known: _Boot, seq: int) -> None:
         ends.insert(i, seq)
         if len(starts) > MAX_RANGES:
             del starts[0], ends[0]
-
-
-def rebuild(known: KnownReports, log: Log, since_ms: int) -> int:
-    """Learn the reports that the log got at or after a time; returns how many."""
-    start = {(REPORTS.name, p): o for p, o in enumerate(log.offsets_for_time(REPORTS.name, since_ms))}
-    ends = {(REPORTS.name, p): o for p, o in enumerate(log.end_offsets(REPORTS.name))}
-    names = ("device", "boot", "seq", "digest", "total_requests", "total_slices")
-    dropped = ("dropped_requests", "dropped_slices", "dropped_reports")
-    count = 0
-    reader = log.reader(start)
-    try:
-        while any(reader.positions()[place] < end for place, end in ends.items()):
-            for record in reader.poll(100, 1.0):
-                if is_heartbeat(record):
-                    continue
-                batch = arrow.from_bytes(REPORT_COLUMNS, record.value, pa)
-                columns = [batch.column(n).to_pylist() for n in (*names, *dropped)]
-                for device, boot, seq, digest, *totals in zip(*columns, strict=True):
-                    known.add(device, boot, seq, digest, tuple(totals))
-                count += batch.num_rows
-    finally:
-        reader.close()
-    return count

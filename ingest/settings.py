@@ -30,12 +30,13 @@ class GatewaySettings:
     rebuild_ms: int = 900_000  # how far back the memory is rebuilt from the log at start
     heartbeat_ms: int = 1_000  # an idle partition of telemetry.slices gets a heartbeat this often
     retry_after_s: int = 2  # what a 503 says
+    follow: bool = False  # keep learning from the log what other gateways store; a process alone on its log need not
     manual: bool = False  # nothing runs by itself: whoever simulates time calls flush() and heartbeat()
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name != "manual" and not value > 0:
+            if field.name not in ("follow", "manual") and not value > 0:
                 raise IngestError(f"gateway.{field.name}: expected a number above 0, got {value!r}")
         if self.max_body_bytes > MAX_BODY_BYTES or self.max_decoded_bytes > MAX_DECODED_BYTES:
             raise IngestError("gateway.max_body_bytes, max_decoded_bytes: expected at most what the contract allows")

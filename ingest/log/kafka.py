@@ -83,17 +83,18 @@ class KafkaLog:
 
     def submit(self, records: Sequence[Record]) -> Future[list[tuple[int, int]]]:
         """Append record by record; the future ends when brokers hold all of them durably, with (partition, offset) per
-        record. Does not block (a topic used for the first time apart). Raises LogUnavailable at once when closed, when
-        Kafka is away or too much is waiting, LogError for a record that cannot be placed; the future raises
-        LogUnavailable when Kafka did not acknowledge in time: some records may be there, a retry writes them again."""
+        record. Does not block, the first call and a topic's first use apart (an empty call only connects). Raises
+        LogUnavailable at once when closed, when Kafka is away or too much is waiting, LogError for a record that cannot
+        be placed; the future raises LogUnavailable when Kafka did not acknowledge in time: some records may be there, a
+        retry writes them again."""
         placed = [self._place(record) for record in records]
         if self._closed:
             raise LogUnavailable("the log is closed")
+        outbox = self._outbox or self._start_outbox()
         if not placed:
             done: Future[list[tuple[int, int]]] = Future()
             done.set_result([])
             return done
-        outbox = self._outbox or self._start_outbox()
         for topic in {topic for topic, _, _ in placed}:
             outbox.learn(topic)
         return outbox.submit(placed)

@@ -1,0 +1,93 @@
+"""Learns from the log which reports are stored: once at start, and from then on what other gateways store."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from contracts import arrow
+from contracts.columns import REPORTS as REPORT_COLUMNS
+from contracts.protocols import Log, LogError, LogReader, StoredRecord, TopicPartition
+from contracts.topics import REPORTS
+from ingest.heartbeats import is_heartbeat
+from ingest.known import KnownReports
+
+RETRY_S = 1.0
+POLL_S = 1.0
+NAMES = ("device", "boot", "seq", "digest", "total_requests", "total_slices")
+DROPPED = ("dropped_requests", "dropped_slices", "dropped_reports")
+
+logger = logging.getLogger(__name__)
+
+
+class Follower:
+    """Reads telemetry.reports into `known`. Reports this gateway stored come back too and change nothing. `count`: rows
+    learned so far. `catch_up`, then `start` or `stop`."""
+
+    def __init__(self, known: KnownReports) -> None:
+        self.count = 0
+        self._known = known
+        self._log: Log | None = None
+        self._reader: LogReader | None = None
+        self._positions: dict[TopicPartition, int] = {}
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def catch_up(self, log: Log, since_ms: int) -> None:
+        """Learn what the log got at or after a time, up to its present end. Raises LogError."""
+        self._log = log
+        self._positions = {(REPORTS.name, p): o for p, o in enumerate(log.offsets_for_time(REPORTS.name, since_ms))}
+        ends = {(REPORTS.name, p): o for p, o in enumerate(log.end_offsets(REPORTS.name))}
+        self._stopping.clear()
+        self._reader = log.reader(self._positions)
+        while any(self._reader.positions()[place] < end for place, end in ends.items()):
+            self._learn(self._reader.poll(100, 1.0))
+
+    def start(self) -> None:
+        """Go on learning in a thread of its own, through outages."""
+        self._thread = threading.Thread(target=self._follow, name="gateway-follower", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and the reader. Harmless twice."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._release()
+
+    def _release(self) -> None:
+        if self._reader is not None:
+            self._positions = self._reader.positions()
+            self._reader.close()
+            self._reader = None
+
+    def _follow(self) -> None:
+        failing = False
+        while not self._stopping.is_set():
+            try:
+                if self._reader is None:
+                    assert self._log is not None
+                    self._reader = self._log.reader(self._positions)
+                self._learn(self._reader.poll(500, POLL_S))
+                failing = False
+            except LogError as error:
+                if not failing:
+                    logger.warning("gateway: cannot learn what other gateways store: %s", error)
+                failing = True
+                self._release()
+                self._stopping.wait(RETRY_S * random.uniform(0.5, 1.5))
+
+    def _learn(self, records: Sequence[StoredRecord]) -> None:
+        for record in records:
+            if is_heartbeat(record):
+                continue
+            batch = arrow.from_bytes(REPORT_COLUMNS, record.value, pa)
+            columns = [batch.column(n).to_pylist() for n in (*NAMES, *DROPPED)]
+            for device, boot, seq, digest, *totals in zip(*columns, strict=True):
+                self._known.add(device, boot, seq, digest, tuple(totals))
+            self.count += batch.num_rows
