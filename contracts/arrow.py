@@ -76,7 +76,7 @@ def from_bytes(columns: tuple[Column, ...], message: bytes, pa: Any) -> Any:
     except pa.ArrowException as error:
         raise ContractError("malformed_batch", "message", "valid Arrow arrays", str(error)) from None
     for field, array in zip(target, record_batch.columns, strict=True):
-        nulls = array.null_count + (array.flatten().null_count if pa.types.is_list(field.type) else 0)
+        nulls = array.null_count + (array.values.null_count if pa.types.is_list(field.type) else 0)
         if nulls and not field.nullable:
             raise ContractError("malformed_batch", f"message.{field.name}", "no nulls", f"{nulls} nulls")
     return record_batch

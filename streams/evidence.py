@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from streams.kernel import Ints, aggregate, factorise, sums
+from streams.kernel import Ints, aggregate, ascending, factorise, starts_of_runs, sums
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,26 +39,37 @@ def evidence(keys: Ints, requests: Ints, failures: Ints, prior_requests: float) 
     """Evidence of a minute. `keys` (4, n) int64: device, customer, client_isp, client_region, by ranks of their
     names, so that float sums do not depend on the order of arrival; `requests`, `failures` (n,) int64."""
     cells = aggregate(list(keys), [requests, failures], [])
-    cells = cells.take(np.lexsort(cells.keys[::-1]))
+    cells = cells.take(ascending(list(cells.keys)))
     device, customer, isp, region = cells.keys
     n, f = cells.counts
-    boxes = aggregate([device], [n, f], [])
+    box_starts = starts_of_runs([device])
+    box = _run_of_row(box_starts, len(n))
     all_n, all_f = int(n.sum()), int(f.sum())
-    box, _ = factorise([device])
-    other_n, other_f = all_n - boxes.counts[0][box], all_f - boxes.counts[1][box]
+    box_n, box_f = np.add.reduceat(n, box_starts), np.add.reduceat(f, box_starts)
+    other_n, other_f = all_n - box_n[box], all_f - box_f[box]
     fleet = np.divide(other_f, other_n, out=np.full(len(n), np.nan), where=other_n > 0)
-    rate_customer = _mixed([customer], device, n, f, fleet, prior_requests)
-    rate = _mixed([customer, isp, region], device, n, f, rate_customer, prior_requests)
-    expected: Floats = np.bincount(box, n * rate, len(boxes)).astype(np.float64)
-    return Evidence(boxes.keys[0], boxes.counts[0], boxes.counts[1], expected)
+    # Rows are ordered by device and customer: what a box itself has of a customer is a run of rows, of a stratum a row.
+    run_starts = starts_of_runs([device, customer])
+    run = _run_of_row(run_starts, len(n))
+    own_n, own_f = np.add.reduceat(n, run_starts)[run], np.add.reduceat(f, run_starts)[run]
+    rate_customer = _mixed([customer], (n, f), (own_n, own_f), fleet, prior_requests)
+    rate = _mixed([customer, isp, region], (n, f), (n, f), rate_customer, prior_requests)
+    expected: Floats = np.bincount(box, n * rate, len(box_starts)).astype(np.float64)
+    return Evidence(device[box_starts], box_n, box_f, expected)
 
 
-def _mixed(group: list[Ints], device: Ints, n: Ints, f: Ints, wider: Floats, prior_requests: float) -> Floats:
-    """Failure ratio of each cell's group without the cell's own box, mixed with the wider group's ratio."""
+def _mixed(
+    group: list[Ints], counts: tuple[Ints, Ints], own: tuple[Ints, Ints], wider: Floats, prior_requests: float
+) -> Floats:
+    """Failure ratio of each row's group without the row's own box, mixed with the wider group's ratio. `counts`:
+    requests and failures of each row; `own`: those that its box has in the group."""
     ids, distinct = factorise(group)
-    own, pairs = factorise([ids, device])
     other_n, other_f = (
-        sums(ids, values, distinct.shape[1])[ids] - sums(own, values, pairs.shape[1])[own] for values in (n, f)
+        sums(ids, values, distinct.shape[1])[ids] - mine for values, mine in zip(counts, own, strict=True)
     )
     rate: Floats = (other_f + prior_requests * wider) / (other_n + prior_requests)
     return rate
+
+
+def _run_of_row(starts: Ints, rows: int) -> Ints:
+    return np.repeat(np.arange(len(starts)), np.diff(starts, append=rows))

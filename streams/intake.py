@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import ContractError
-from contracts.times import FUTURE_LIMIT_MS, MINUTE_MS
+from contracts.times import FUTURE_LIMIT_MS, MINUTE_MS, minute_of
 from contracts.topics import REPORTS, SLICES
 from streams.kernel import Ints
 from streams.rows import ReportRows, SliceRows, check_reports, check_slices, join, report_rows, slice_rows
 from streams.settings import QualitySettings
 
 Mask = npt.NDArray[np.bool_]
+_ROWS_AT_ONCE = 4_096
 _CHECKS = {SLICES.name: check_slices, REPORTS.name: check_reports}
 
 
@@ -71,13 +72,13 @@ class Intake:
             return None
         return min(known) - self._settings.watermark_delay_ms
 
-    def take_slices(self) -> tuple[SliceRows, Fate] | None:
-        """Slices held since the last call."""
-        batches = self._take(SLICES.name)
-        if not batches:
-            return None
-        rows = slice_rows(join([b for b, _ in batches]))
-        return rows, self._fate(rows.start, batches)
+    def take_slices(self) -> Iterator[tuple[SliceRows, int | Fate]]:
+        """Slices held since the last call, in the order they came. A minute in place of fates: all rows are on time
+        and belong to it."""
+        for batches in _runs(self._take(SLICES.name)):
+            rows = slice_rows(join([b for b, _ in batches]))
+            minute = self._common_minute(rows.start, batches)
+            yield rows, self._fate(rows.start, batches) if minute is None else minute
 
     def take_reports(self) -> tuple[ReportRows, Fate] | None:
         """Report headers held since the last call."""
@@ -92,7 +93,16 @@ class Intake:
         self.held_rows -= sum(b.num_rows for b, _ in batches)
         return batches
 
-    def _fate(self, start: Ints, batches: list[tuple[Any, int]]) -> Fate:
+    def _common_minute(self, start: Ints, batches: Sequence[tuple[Any, int]]) -> int | None:
+        """The minute all rows belong to if they do, and none is late or misdated."""
+        oldest, newest = int(start.min()), int(start.max())
+        marks = [watermark for _, watermark in batches]
+        minute = minute_of(oldest)
+        on_time = minute + MINUTE_MS + self._settings.allowed_lateness_ms > max(marks)
+        misdated = newest > min(marks) + self._settings.watermark_delay_ms + FUTURE_LIMIT_MS
+        return minute if on_time and not misdated and minute_of(newest) == minute else None
+
+    def _fate(self, start: Ints, batches: Sequence[tuple[Any, int]]) -> Fate:
         watermark = np.repeat([w for _, w in batches], [b.num_rows for b, _ in batches])
         minute = start - start % MINUTE_MS
         end = minute + MINUTE_MS
@@ -101,3 +111,17 @@ class Intake:
         counted = end + self._settings.late_memory_minutes * MINUTE_MS > watermark
         late = ~misdated & ~on_time & counted
         return Fate(minute, on_time, late, ~misdated & ~on_time & ~counted, misdated)
+
+
+def _runs(batches: Sequence[tuple[Any, int]]) -> Iterator[list[tuple[Any, int]]]:
+    """The batches in turn; small ones several at a time, as handling one costs more than its rows."""
+    run: list[tuple[Any, int]] = []
+    rows = 0
+    for batch in batches:
+        run.append(batch)
+        rows += batch[0].num_rows
+        if rows >= _ROWS_AT_ONCE:
+            yield run
+            run, rows = [], 0
+    if run:
+        yield run

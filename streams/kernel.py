@@ -9,7 +9,8 @@ aggregating partial results gives what aggregating the rows gives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ MAX_SUM = 2**63 - 1
 _PACK_LIMIT = 2**62
 _MAX_DENSE_SLOTS = 16_000_000  # 128 MB of int64; above it entries are sorted instead
 _BLOCK_ROWS = 1 << 16
-_DENSE_SLOTS_PER_ENTRY = 8  # fewer entries than slots / this: sorting them is cheaper than scanning the slots
+_DENSE_SLOTS_PER_ENTRY = 32  # fewer entries than slots / this: sorting them is cheaper than scanning the slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +89,35 @@ def factorise(keys: Sequence[Whole]) -> tuple[Ints, Ints]:
     """
     if len(keys[0]) == 0:
         return np.zeros(0, np.int64), np.zeros((len(keys), 0), np.int64)
-    ids, first = _distinct(keys)
+    ids, first = distinct(keys)
     return ids, np.stack([key[first].astype(np.int64) for key in keys])
 
 
-def _distinct(keys: Sequence[Whole]) -> tuple[Ints, Ints]:
-    """Group ids (n,) and the first row of each group."""
-    widths = [int(key.max()) + 1 for key in keys]
-    fits, span = 0, 1
-    while fits < len(keys) and span <= _PACK_LIMIT // widths[fits]:
-        span *= widths[fits]
-        fits += 1
-    if fits < len(keys) and len(keys) > 1:
-        fits = max(fits, 1)
-        return _distinct([_distinct(keys[:fits])[0], _distinct(keys[fits : fits + 1])[0], *keys[fits + 1 :]])
+def distinct(keys: Sequence[Whole]) -> tuple[Ints, Ints]:
+    """Group ids (n,) as of `factorise`, and the first row of each group. At least one row."""
+    widths = spans(keys)
+    packed = pack(keys, widths)
+    if packed is None and len(keys) > 1:
+        fits = 1
+        while math.prod(widths[: fits + 1]) <= _PACK_LIMIT:
+            fits += 1
+        return distinct([distinct(keys[:fits])[0], distinct(keys[fits : fits + 1])[0], *keys[fits + 1 :]])
+    encoded = pa.array(keys[0].astype(np.int64, copy=False) if packed is None else packed).dictionary_encode()
+    ids = encoded.indices.to_numpy().astype(np.int64)
+    first = np.empty(len(encoded.dictionary), np.int64)
+    first[ids[::-1]] = np.arange(len(ids) - 1, -1, -1)  # the last write is a group's first row
+    return ids, first
+
+
+def spans(keys: Iterable[Whole]) -> list[int]:
+    """One more than the largest code of each key. At least one row."""
+    return [int(key.max()) + 1 for key in keys]
+
+
+def pack(keys: Sequence[Whole], widths: Sequence[int]) -> Ints | None:
+    """One int64 per row from codes below their key's width; None where that would not fit 62 bits."""
+    if math.prod(widths) > _PACK_LIMIT:
+        return None
     packed = np.empty(len(keys[0]), np.int64)
     for begin in range(0, len(packed), _BLOCK_ROWS):
         block = packed[begin : begin + _BLOCK_ROWS]
@@ -109,11 +125,25 @@ def _distinct(keys: Sequence[Whole]) -> tuple[Ints, Ints]:
         for key, width in zip(keys[1:], widths[1:], strict=True):
             block *= width
             block += key[begin : begin + _BLOCK_ROWS]
-    encoded = pa.array(packed).dictionary_encode()
-    ids = encoded.indices.to_numpy().astype(np.int64)
-    first = np.empty(len(encoded.dictionary), np.int64)
-    first[ids[::-1]] = np.arange(len(ids) - 1, -1, -1)  # the last write is a group's first row
-    return ids, first
+    return packed
+
+
+def ascending(keys: Sequence[Whole]) -> Ints:
+    """(n,) rows ordered by the first key, then the second and so on; combinations are distinct."""
+    if not len(keys[0]):
+        return np.zeros(0, np.int64)
+    packed = pack(keys, spans(keys))
+    order: Ints = np.lexsort(list(keys)[::-1]) if packed is None else np.argsort(packed)
+    return order
+
+
+def starts_of_runs(columns: Sequence[Whole]) -> Ints:
+    """(m,) first rows of the stretches in which no column changes. At least one row."""
+    starts = np.ones(len(columns[0]), np.bool_)
+    np.not_equal(columns[0][1:], columns[0][:-1], out=starts[1:])
+    for column in columns[1:]:
+        starts[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(starts)
 
 
 def sums(ids: Ints, values: Whole, n_groups: int) -> Ints:
@@ -140,7 +170,7 @@ def aggregate(keys: Sequence[Whole], counts: Sequence[Ints], histograms: Sequenc
     summed = np.empty((len(counts), n_groups), np.int64)
     for i, values in enumerate(counts):
         summed[i] = sums(ids, values, n_groups)
-    return Groups(group_keys, summed, tuple(_sum_histograms(ids, h, n_groups) for h in histograms))
+    return Groups(group_keys, summed, tuple(sum_histograms(ids, h, n_groups) for h in histograms))
 
 
 def merge(parts: Sequence[Groups]) -> Groups:
@@ -160,14 +190,33 @@ def concatenate(parts: Sequence[Sparse]) -> Sparse:
     )
 
 
-def _sum_histograms(ids: Ints, rows: Sparse, n_groups: int) -> Sparse:
+def sum_histograms(ids: Ints, rows: Sparse, n_groups: int) -> Sparse:
+    """Histograms of `n_groups` groups from those of rows and the rows' group ids; empty cells are left out."""
     slots = n_groups * CELLS
-    if slots < min(_MAX_DENSE_SLOTS, _DENSE_SLOTS_PER_ENTRY * len(rows.cells)):
-        dense = _scatter_histograms(ids, rows, slots)
-        mask = dense != 0
-        filled = np.flatnonzero(mask)
-        lengths = np.count_nonzero(mask.reshape(n_groups, CELLS), axis=1)
-        return _from_addresses(filled, dense[filled], lengths)
+    if slots >= _DENSE_SLOTS_PER_ENTRY * len(rows.cells):
+        return _sort_histograms(ids, rows, n_groups)
+    at_once = _MAX_DENSE_SLOTS // CELLS
+    if n_groups <= at_once:
+        return _sum_dense(ids, rows, n_groups)
+    parts = []
+    for begin in range(0, n_groups, at_once):
+        end = min(begin + at_once, n_groups)
+        mine = np.flatnonzero((ids >= begin) & (ids < end))
+        parts.append(_sum_dense(ids[mine] - begin, rows.take(mine), end - begin))
+    return concatenate(parts)
+
+
+def _sum_dense(ids: Ints, rows: Sparse, n_groups: int) -> Sparse:
+    if not len(rows.cells):
+        return Sparse(np.zeros(n_groups + 1, np.int64), rows.cells, rows.counts.astype(np.int64))
+    dense = _scatter_histograms(ids, rows, n_groups * CELLS)
+    mask = dense != 0
+    filled = np.flatnonzero(mask)
+    lengths = np.count_nonzero(mask.reshape(n_groups, CELLS), axis=1)
+    return _from_addresses(filled, dense[filled], lengths)
+
+
+def _sort_histograms(ids: Ints, rows: Sparse, n_groups: int) -> Sparse:
     address = np.repeat(ids * CELLS, np.diff(rows.offsets))
     address += rows.cells
     order = np.argsort(address)

@@ -40,7 +40,7 @@ from contracts.topics import DEVICE_EVIDENCE, REPORTS, SLICES
 from streams.coverage import CoverageMemory, ranks
 from streams.emission import Emission, Emissions
 from streams.intake import Fate, Intake
-from streams.kernel import Ints, aggregate
+from streams.kernel import Ints, aggregate, ascending
 from streams.rows import SliceRows
 from streams.settings import QualitySettings
 from streams.tables import (
@@ -293,7 +293,7 @@ class QualityOperator:
         revisions: Ints = by_code[customer[touched], service[touched]]
         cells, revisions = touched[revisions > 0], revisions[revisions > 0]
         keys = [ranks(window.codes[name])[window.cells.keys[i, cells]] for i, name in enumerate(CELL_DIMENSIONS)]
-        order = np.lexsort(keys[::-1])
+        order = ascending(keys)
         out.add_cells(minute, window, cells[order], revisions[order])
 
     def _emit_evidence(self, minute: int, held: _Open, out: Emissions) -> None:
@@ -339,26 +339,38 @@ class QualityOperator:
     # Folding in
 
     def _flush(self) -> None:
-        if reports := self._intake.take_reports():
-            headers, fate = reports
-            closed = -1 if self._next is None else self._next
-            index = np.flatnonzero(fate.on_time & (fate.minute >= closed))
-            self.counters.reports += len(fate.minute)
-            self.counters.late_reports += len(fate.minute) - len(index)
-            self._coverage.add_reports(headers.take(index), fate.minute[index])
-            for minute in np.unique(fate.minute[index]).tolist():
-                self._window_of(minute).dirty = True
-        if slices := self._intake.take_slices():
-            rows, fate = slices
+        self._flush_reports()
+        self._flush_slices()
+
+    def _flush_reports(self) -> None:
+        if (taken := self._intake.take_reports()) is None:
+            return
+        headers, fate = taken
+        closed = -1 if self._next is None else self._next
+        index = np.flatnonzero(fate.on_time & (fate.minute >= closed))
+        self.counters.reports += len(fate.minute)
+        self.counters.late_reports += len(fate.minute) - len(index)
+        self._coverage.add_reports(headers.take(index), fate.minute[index])
+        for minute in np.unique(fate.minute[index]).tolist():
+            self._window_of(minute).dirty = True
+
+    def _flush_slices(self) -> None:
+        parts: dict[int, list[SliceRows]] = {}
+        for rows, fate in self._intake.take_slices():
+            self.counters.slices += len(rows)
+            if isinstance(fate, int):
+                parts.setdefault(fate, []).append(rows)
+                continue
             self._count(rows, fate)
             for minute in np.unique(fate.minute[fate.on_time]).tolist():
-                index = np.flatnonzero(fate.on_time & (fate.minute == minute))
-                held = self._window_of(minute)
-                held.dirty = True
-                mine = rows if len(index) == len(rows) else rows.take(index)
-                self.counters.duplicate_slices += held.window.add(mine)
+                mine = rows.take(np.flatnonzero(fate.on_time & (fate.minute == minute)))
+                parts.setdefault(minute, []).append(mine)
             if fate.late.any():
                 self._fold_late(rows.take(np.flatnonzero(fate.late)), fate.minute[fate.late])
+        for minute, on_time in parts.items():
+            held = self._window_of(minute)
+            held.dirty = True
+            self.counters.duplicate_slices += held.window.add(on_time)
 
     def _fold_late(self, rows: SliceRows, minutes: Ints) -> None:
         customer, service = rows.text["customer"], rows.text["service"]
@@ -375,7 +387,6 @@ class QualityOperator:
 
     def _count(self, rows: SliceRows, fate: Fate) -> None:
         requests = rows.counts[_REQUESTS]
-        self.counters.slices += len(rows)
         self.counters.late_requests += int(requests[fate.late].sum())
         self.counters.forgotten_requests += int(requests[fate.forgotten].sum())
         self.counters.misdated_requests += int(requests[fate.misdated].sum())

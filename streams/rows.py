@@ -32,6 +32,10 @@ class Coded:
     codes: npt.NDArray[np.int32]
     values: list[str]
 
+    def take(self, rows: Ints) -> Coded:
+        """The given rows, in that order."""
+        return Coded(self.codes[rows], self.values)
+
 
 @dataclass(frozen=True, slots=True)
 class SliceRows:
@@ -51,7 +55,7 @@ class SliceRows:
     def take(self, rows: Ints) -> SliceRows:
         """The given rows, in that order."""
         return SliceRows(
-            {name: Coded(column.codes[rows], column.values) for name, column in self.text.items()},
+            {name: column.take(rows) for name, column in self.text.items()},
             self.seq[rows],
             self.row[rows],
             self.start[rows],
@@ -74,8 +78,14 @@ class ReportRows:
 
     def take(self, rows: Ints) -> ReportRows:
         """The given rows, in that order."""
-        device, boot = (Coded(column.codes[rows], column.values) for column in (self.device, self.boot))
-        return ReportRows(device, boot, self.seq[rows], self.start[rows], self.end[rows], self.dropped[rows])
+        return ReportRows(
+            self.device.take(rows),
+            self.boot.take(rows),
+            self.seq[rows],
+            self.start[rows],
+            self.end[rows],
+            self.dropped[rows],
+        )
 
 
 def check_slices(record_batch: Any) -> None:
@@ -125,11 +135,16 @@ def join(batches: Sequence[Any]) -> Any:
 
 def recode(column: Coded, codes: dict[str, int]) -> Ints:
     """A column's codes in a shared dictionary of text -> code, which grows by the values the rows use."""
-    used = np.unique(column.codes)
-    mapped = np.empty(len(column.values), np.int64)
-    for old in used.tolist():
-        mapped[old] = codes.setdefault(column.values[old], len(codes))
-    return mapped[column.codes]
+    occurs = np.zeros(len(column.values), np.bool_)
+    occurs[column.codes] = True
+    values = column.values
+    used = np.flatnonzero(occurs)
+    if len(used) < len(values):
+        values = [values[old] for old in used.tolist()]
+    mapped = np.empty(len(occurs), np.int64)
+    mapped[used] = [codes.setdefault(value, len(codes)) for value in values]
+    result: Ints = mapped[column.codes]
+    return result
 
 
 def _check_integers(record_batch: Any, names: Sequence[str]) -> None:

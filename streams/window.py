@@ -2,72 +2,151 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from contracts.columns import CELL_DIMENSIONS, COUNT_NAMES, FAILURE_NAMES, REGISTRY_DIMENSIONS, REPORT_DIMENSIONS
+from contracts.columns import (
+    CELL_DIMENSIONS,
+    COUNT_NAMES,
+    FAILURE_NAMES,
+    HISTOGRAM_NAMES,
+    REGISTRY_DIMENSIONS,
+    REPORT_DIMENSIONS,
+    SLICE_DIMENSIONS,
+)
 from streams.coverage import ranks
 from streams.evidence import Evidence, evidence
-from streams.identity import SeenRows
-from streams.kernel import Groups, Ints, aggregate, factorise, merge
-from streams.rows import SliceRows, recode
+from streams.identity import STRETCH_BITS, SeenRows
+from streams.kernel import Groups, Ints, aggregate, factorise, offsets_of, starts_of_runs
+from streams.keytable import KeyTable
+from streams.rows import IDENTITY_TEXT, SliceRows, recode
+from streams.totals import Histograms, Totals
 
 BOX_ATTRIBUTES = REGISTRY_DIMENSIONS + REPORT_DIMENSIONS
-_BOX_KEYS = ("device", "customer", "service", "client_isp", "client_region")
+_STRATUM = ("device", "customer", "service", "client_isp", "client_region")
+_STRATUM_DIMENSIONS = tuple(SLICE_DIMENSIONS.index(name) for name in _STRATUM[1:])
 _CUSTOMER, _SERVICE = CELL_DIMENSIONS.index("customer"), CELL_DIMENSIONS.index("service")
 _REQUESTS = COUNT_NAMES.index("requests")
 _FAILURES = tuple(COUNT_NAMES.index(name) for name in FAILURE_NAMES)
-_MERGE_AT = 8  # partial aggregates held before they are merged
+_MOST_WAITING_ROWS = 1 << 20  # with histograms not summed yet, about 50 bytes each
 
 
 class Window:
     """Slices of one minute. `codes`: per dimension text -> code; `cells`: Groups by CELL_DIMENSIONS with COUNTS and
     histograms; `touched` (n_cells,): changed since the last `mark_emitted`; `services`: (customer, service)
-    with slices. Call `settle` before reading."""
+    with slices; `attributes`: device code -> newest (start, BOX_ATTRIBUTES). Call `settle` before reading.
+
+    A box says the same of itself in all rows of a report, and what it serves changes little from report to report. So
+    rows are looked up once, as pairs of (box with its attributes) and slice dimensions; only pairs that are new are
+    looked up among cells and strata. Sums grow in place."""
 
     def __init__(self) -> None:
         self.codes: dict[str, dict[str, int]] = {name: {} for name in ("device", *CELL_DIMENSIONS)}
-        self.attributes: dict[int, tuple[int, tuple[str, ...]]] = {}  # device -> newest (start, BOX_ATTRIBUTES)
         self.cells = aggregate([_none()] * len(CELL_DIMENSIONS), [_none()] * len(COUNT_NAMES), [])
         self.touched = np.zeros(0, np.bool_)
         self.services: set[tuple[str, str]] = set()
+        self.attributes: dict[int, tuple[int, tuple[str, ...]]] = {}
+        self._settled = True
+        self._boots: dict[str, int] = {}
         self._seen = SeenRows()
-        self._fresh: list[Groups] = []  # partial cells since `settle`
-        self._boxes: list[Groups] = []  # by _BOX_KEYS: requests, failures
+        self._boxes = KeyTable(1 + len(BOX_ATTRIBUTES))  # device, BOX_ATTRIBUTES
+        self._newest = _none()  # start, per box
+        self._pairs = KeyTable(1 + len(SLICE_DIMENSIONS))  # box, SLICE_DIMENSIONS
+        self._cell, self._stratum = _none(), _none()  # of each pair
+        self._cells = KeyTable(len(CELL_DIMENSIONS))
+        self._counts = Totals(len(COUNT_NAMES))
+        self._histograms = [Histograms(_MOST_WAITING_ROWS) for _ in HISTOGRAM_NAMES]
+        self._strata = KeyTable(len(_STRATUM))
+        self._outcomes = Totals(2)  # requests and failures of each stratum
 
-    def add(self, rows: SliceRows) -> int:
-        """Fold rows in; returns how many were duplicates."""
-        fresh = np.flatnonzero(self._seen.first_seen(rows.text["device"], rows.text["boot"], rows.seq, rows.row))
-        duplicates = len(rows) - len(fresh)
+    def add(self, parts: Sequence[SliceRows]) -> int:
+        """Fold rows in, none of the parts empty; returns how many were duplicates."""
+        if not parts:
+            return 0
+        starts = [_starts_of_reports(part) for part in parts]
+        device = self._recode("device", self.codes["device"], parts, starts)
+        boot = self._recode("boot", self._boots, parts, starts)
+        seq = np.concatenate([part.seq[at] for part, at in zip(parts, starts, strict=True)])
+        row = np.concatenate([part.row for part in parts])
+        fresh = self._seen.first_seen([device, boot, seq], _joined(starts, parts), row)
+        duplicates = len(fresh) - int(np.count_nonzero(fresh))
         if duplicates:
-            rows = rows.take(fresh)
-        if not len(rows):
-            return duplicates
-        code = {name: recode(rows.text[name], codes) for name, codes in self.codes.items()}
-        self._fresh.append(aggregate([code[name] for name in CELL_DIMENSIONS], rows.counts, rows.histograms))
-        failures = np.sum([rows.counts[i] for i in _FAILURES], axis=0)
-        self._boxes.append(aggregate([code[name] for name in _BOX_KEYS], [rows.counts[_REQUESTS], failures], []))
-        self._note_attributes(rows, code["device"])
-        if len(self._fresh) >= _MERGE_AT:
-            self._fresh = [merge(self._fresh)]
-            self._boxes = [merge(self._boxes)]
+            bounds = offsets_of(np.array([len(part) for part in parts]))
+            parts = [
+                part.take(np.flatnonzero(fresh[begin:end]))
+                for part, begin, end in zip(parts, bounds, bounds[1:], strict=False)
+            ]
+            parts = [part for part in parts if len(part)]
+            if not parts:
+                return duplicates
+            starts = [_starts_of_reports(part) for part in parts]
+            device = self._recode("device", self.codes["device"], parts, starts)
+        self._fold(parts, self._box_of_rows(parts, starts, device))
         return duplicates
 
+    def _recode(self, name: str, codes: dict[str, int], parts: Sequence[SliceRows], at: Sequence[Ints]) -> Ints:
+        return np.concatenate([recode(part.text[name].take(rows), codes) for part, rows in zip(parts, at, strict=True)])
+
+    def _box_of_rows(self, parts: Sequence[SliceRows], starts: Sequence[Ints], device: Ints) -> Ints:
+        """(n,) boxes of rows from those of reports."""
+        attributes = [self._recode(name, self.codes[name], parts, starts) for name in BOX_ATTRIBUTES]
+        boxes, new = self._boxes.number([device, *attributes])
+        self._newest = np.concatenate([self._newest, np.zeros(len(new), np.int64)])
+        begun = np.concatenate([part.start[at] for part, at in zip(parts, starts, strict=True)])
+        np.maximum.at(self._newest, boxes, begun)
+        return np.repeat(boxes, np.diff(_joined(starts, parts), append=sum(len(part) for part in parts)))
+
+    def _fold(self, parts: Sequence[SliceRows], box: Ints) -> None:
+        dimensions = [
+            np.concatenate([recode(part.text[name], self.codes[name]) for part in parts]) for name in SLICE_DIMENSIONS
+        ]
+        pair, new = self._pairs.number([box, *dimensions])
+        if len(new):
+            self._place(len(new))
+        cell, stratum = self._cell[pair], self._stratum[pair]
+        begin = 0
+        for part in parts:
+            rows = slice(begin, begin + len(part))
+            self._counts.add(cell[rows], part.counts)
+            failures = np.sum([part.counts[i] for i in _FAILURES], axis=0)
+            self._outcomes.add(stratum[rows], [part.counts[_REQUESTS], failures])
+            for held, histogram in zip(self._histograms, part.histograms, strict=True):
+                held.add(cell[rows], histogram)
+            begin += len(part)
+        self.touched[cell] = True
+        self._settled = False
+
+    def _place(self, new: int) -> None:
+        """Find cells and strata of the newest pairs."""
+        box, *dimensions = self._pairs.keys[:, -new:]
+        device, *attributes = self._boxes.keys[:, box]
+        cell, _ = self._cells.number([*dimensions, *attributes])
+        stratum, _ = self._strata.number([device, *(dimensions[i] for i in _STRATUM_DIMENSIONS)])
+        self._cell, self._stratum = np.concatenate([self._cell, cell]), np.concatenate([self._stratum, stratum])
+        self.touched = np.concatenate([self.touched, np.zeros(len(self._cells) - len(self.touched), np.bool_)])
+        self._counts.grow(len(self._cells))
+        self._outcomes.grow(len(self._strata))
+
     def settle(self) -> None:
-        """Merge what was added since the last call into `cells` and `touched`."""
-        if not self._fresh:
+        """Bring what is read up to what was added."""
+        if self._settled:
             return
-        known = len(self.cells)
-        merged = merge([self.cells, *self._fresh] if known else self._fresh)
-        # Groups are numbered by first occurrence, so known cells keep their places and new ones follow.
-        changed = np.ones(len(merged), np.bool_)
-        changed[:known] = self.touched
-        fresh_keys = np.concatenate([merged.keys, *(part.keys for part in self._fresh)], axis=1)
-        changed[factorise(list(fresh_keys))[0][len(merged) :]] = True
-        self.cells, self.touched, self._fresh = merged, changed, []
-        self._boxes = [merge(self._boxes)]
+        self._settled = True
+        n = len(self._cells)
+        self.cells = Groups(self._cells.keys, self._counts.sums, tuple(h.summed(n) for h in self._histograms))
         customers, services = self.names("customer"), self.names("service")
         pairs = factorise([self.cells.keys[_CUSTOMER], self.cells.keys[_SERVICE]])[1]
         self.services = {(customers[c], services[s]) for c, s in pairs.T.tolist()}
+        columns = [self._texts(name, codes) for name, codes in zip(BOX_ATTRIBUTES, self._boxes.keys[1:], strict=True)]
+        stated = zip(self._newest.tolist(), zip(*columns, strict=True), strict=True)
+        for device, newest in zip(self._boxes.keys[0].tolist(), stated, strict=True):
+            known = self.attributes.get(device)
+            self.attributes[device] = newest if known is None else max(known, newest)
+
+    def _texts(self, dimension: str, codes: Ints) -> list[str]:
+        names = self.names(dimension)
+        return [names[code] for code in codes.tolist()]
 
     def mark_emitted(self) -> None:
         """Forget which cells changed."""
@@ -90,36 +169,37 @@ class Window:
 
     def boxes_by_service(self) -> dict[tuple[int, int], int]:
         """Distinct boxes with a slice, by codes of (customer, service)."""
-        if not self._boxes:
+        if not len(self._strata):
             return {}
-        device, customer, service, _, _ = self._boxes[0].keys
+        device, customer, service, _, _ = self._strata.keys
         _, distinct = factorise([customer, service, device])
         counted = aggregate(list(distinct[:2]), [np.ones(distinct.shape[1], np.int64)], [])
         return {(c, s): n for c, s, n in zip(*counted.keys.tolist(), counted.counts[0].tolist(), strict=True)}
 
     def traffic(self) -> tuple[Ints, Ints, Ints]:
         """Distinct (device, customer) codes and their requests."""
-        if not self._boxes:
-            return _none(), _none(), _none()
-        pairs = aggregate(list(self._boxes[0].keys[:2]), [self._boxes[0].counts[0]], [])
+        pairs = aggregate(list(self._strata.keys[:2]), [self._outcomes.sums[0]], [])
         return pairs.keys[0], pairs.keys[1], pairs.counts[0]
 
     def evidence(self, prior_requests: float) -> tuple[list[str], Evidence]:
         """Device names in order and the evidence whose `device` indexes them."""
         names = sorted(self.codes["device"])
-        boxes = self._boxes[0]
         dimensions = ("device", "customer", "client_isp", "client_region")
-        keys = [ranks(self.codes[name])[boxes.keys[_BOX_KEYS.index(name)]] for name in dimensions]
-        return names, evidence(np.stack(keys), boxes.counts[0], boxes.counts[1], prior_requests)
+        keys = [ranks(self.codes[name])[self._strata.keys[_STRATUM.index(name)]] for name in dimensions]
+        requests, failures = self._outcomes.sums
+        return names, evidence(np.stack(keys), requests, failures, prior_requests)
 
-    def _note_attributes(self, rows: SliceRows, device: Ints) -> None:
-        columns = [rows.text[name] for name in BOX_ATTRIBUTES]
-        ids, keys = factorise([device, *(c.codes for c in columns)])
-        newest = np.zeros(keys.shape[1], np.int64)
-        np.maximum.at(newest, ids, rows.start)
-        for start, (code, *values) in zip(newest.tolist(), keys.T.tolist(), strict=True):
-            stated = (start, tuple(c.values[v] for c, v in zip(columns, values, strict=True)))
-            self.attributes[code] = max(stated, self.attributes.get(code, stated))
+
+def _starts_of_reports(rows: SliceRows) -> Ints:
+    """First rows of stretches of one report whose box says the same of itself, as SeenRows takes them."""
+    texts = [rows.text[name].codes for name in (*IDENTITY_TEXT, *BOX_ATTRIBUTES)]
+    return starts_of_runs([*texts, rows.seq, rows.start, rows.row >> STRETCH_BITS])
+
+
+def _joined(starts: Sequence[Ints], parts: Sequence[SliceRows]) -> Ints:
+    """Starts in the rows of all parts."""
+    begins = offsets_of(np.array([len(part) for part in parts]))
+    return np.concatenate([at + begin for at, begin in zip(starts, begins, strict=False)])
 
 
 def _none() -> Ints:
