@@ -16,12 +16,12 @@ from random import Random
 from agent_exporter import __version__
 from agent_exporter.clock import Clock
 from agent_exporter.collector import Collector
-from agent_exporter.config import DeviceKey, Settings, load_key
+from agent_exporter.config import GATEWAY, KAFKA, DeviceKey, Settings, load_key
 from agent_exporter.errors import ConfigError
 from agent_exporter.metrics import Metric, MetricsServer
 from agent_exporter.sender import Sender
 from agent_exporter.spool import Spool
-from agent_exporter.transport import Transport
+from agent_exporter.transport import open_transport
 from agent_exporter.vitals import Vitals
 
 GRACE_MS = 250  # nginx writes a line a moment after its time
@@ -99,7 +99,7 @@ class Agent:
             key,
             self.spool,
             self.clock,
-            Transport(settings.server, settings.ca_file, settings.timeout_s),
+            open_transport(settings, key.device, os.environ),
             monotonic_s=time.monotonic,
             random=random,
             log=log,
@@ -125,8 +125,9 @@ class Agent:
         thread = threading.Thread(target=self.sender.run, args=(self._stop_sending,), name="sender", daemon=True)
         thread.start()
         self._log(
-            f"ready: version={__version__} device={self._device} boot={self.boot} server={settings.server} "
-            f"interval_s={settings.interval_s} logs={len(settings.logs)} waiting={self.spool.waiting()}"
+            f"ready: version={__version__} device={self._device} boot={self.boot} "
+            f"server={settings.server if settings.send_to == GATEWAY else KAFKA} interval_s={settings.interval_s} "
+            f"logs={len(settings.logs)} waiting={self.spool.waiting()}"
         )
         interval_ms = settings.interval_s * 1000
         pacer = Pacer(interval_ms, self.clock.now())

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from agent_exporter import __version__
 from agent_exporter.clock import BLAMED_ABOVE_MS
-from agent_exporter.config import DeviceKey, LogSettings, Settings
+from agent_exporter.config import KAFKA, DeviceKey, LogSettings, Settings
 from agent_exporter.errors import AgentError, LineError
 from agent_exporter.lines import PARSERS
 from agent_exporter.sender import TELEMETRY_PATH
-from agent_exporter.transport import Transport
+from agent_exporter.transport import open_transport
 from contracts.auth import SERVER_TIME_HEADER, VERSIONS_HEADER, headers_for
 from contracts.report import VERSION, Report, Totals, encode
 
@@ -91,9 +91,9 @@ def _check_server(settings: Settings, key: DeviceKey, system_ms: Callable[[], in
     )
     body = gzip.compress(encode(report), mtime=0)
     headers = headers_for(key.key, key.device, boot, 1, now, body) | {"Content-Encoding": "gzip"}
-    what = f"server {settings.server}"
+    what = "Kafka" if settings.send_to == KAFKA else f"server {settings.server}"
     try:
-        transport = Transport(settings.server, settings.ca_file, settings.timeout_s)
+        transport = open_transport(settings, key.device, os.environ)
         try:
             answer = transport.post(TELEMETRY_PATH, body, headers)
         finally:

@@ -17,6 +17,7 @@ from contracts.errors import ContractError, shorten
 
 INTERVALS_S = (1, 2, 5, 10)  # divisors of the 10 s grid
 MIN_SPOOL_BYTES = 2 * 1024 * 1024
+GATEWAY, KAFKA = "gateway", "kafka"  # where reports are sent
 DEFAULT_KEY_FILE = "/etc/dipper/agent.key"
 
 
@@ -34,12 +35,13 @@ class LogSettings:
 class Settings:
     """Everything the configuration file says. `agent.example.toml` explains each setting."""
 
-    server: str
+    server: str  # empty when reports go to Kafka
     key_file: Path
     state_dir: Path
     logs: tuple[LogSettings, ...]
     model: str = "unknown"
     firmware: str = "unknown"
+    send_to: str = GATEWAY
     interval_s: int = 10
     ca_file: str = ""
     cache_path: str = "/"
@@ -119,8 +121,12 @@ def load(path: Path) -> Settings:
 
 def _settings(document: dict[str, Any]) -> Settings:
     top = _Table("", document)
-    server = top.take("server", str).rstrip("/")
-    check_server(server)
+    send_to = top.take("send_to", str, GATEWAY)
+    if send_to not in (GATEWAY, KAFKA):
+        raise ConfigError(f"send_to: expected {GATEWAY} or {KAFKA}, got {send_to!r}")
+    server = top.take("server", str, "" if send_to == KAFKA else None).rstrip("/")
+    if server or send_to == GATEWAY:
+        check_server(server)
     interval_s = top.take("interval_s", int, 10)
     if interval_s not in INTERVALS_S:
         raise ConfigError(f"interval_s: expected one of {INTERVALS_S}, got {interval_s}")
@@ -133,6 +139,7 @@ def _settings(document: dict[str, Any]) -> Settings:
         logs=_logs(top.take("log", list)),
         model=_text("model", top.take("model", str, "unknown")),
         firmware=_text("firmware", top.take("firmware", str, "unknown")),
+        send_to=send_to,
         interval_s=interval_s,
         ca_file=top.take("ca_file", str, ""),
         cache_path=top.take("cache_path", str, "/"),

@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from agent_exporter.clock import Clock
 from agent_exporter.config import DeviceKey, Settings
 from agent_exporter.entries import Entry
 from agent_exporter.errors import SendError
 from agent_exporter.spool import Spool
-from agent_exporter.transport import Answer
+from agent_exporter.transport import Answer, Poster
 from contracts.auth import SERVER_TIME_HEADER, VERSIONS_HEADER, headers_for
 from contracts.report import VERSION
 
@@ -24,16 +24,6 @@ LET_GO = (400, 409, 413, 422)  # the server has counted the report as rejected
 BACKOFF_BASE_S = 1.0
 MAX_RETRY_AFTER_S = 3600.0
 IDLE_S = 0.5  # how long a new report may go unnoticed
-
-
-class Poster(Protocol):
-    """What the sender needs of a transport."""
-
-    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        """One request. Raises SendError when no answer came."""
-
-    def close(self) -> None:
-        """Close the connection."""
 
 
 @dataclass(slots=True)

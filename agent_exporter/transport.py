@@ -1,4 +1,4 @@
-"""One HTTP connection to the server, kept open between posts."""
+"""Ways to the server: one HTTP connection, kept open between posts, or Kafka where the settings say so."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import http.client
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from agent_exporter import __version__
+from agent_exporter.config import KAFKA, Settings
 from agent_exporter.errors import ConfigError, SendError
+from contracts.errors import ContractError
+from contracts.kafka import kafka_settings
 
 MAX_ANSWER_BYTES = 64 * 1024
 
@@ -21,6 +25,35 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+class Poster(Protocol):
+    """What the sender needs of a transport."""
+
+    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+        """One request. Raises SendError when no answer came."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+def open_transport(settings: Settings, device: str, environment: Mapping[str, str]) -> Poster:
+    """The way that the settings name; `environment` says how to reach Kafka. Raises ConfigError."""
+    if settings.send_to != KAFKA:
+        return Transport(settings.server, settings.ca_file, settings.timeout_s)
+    try:
+        kafka = kafka_settings(environment)
+    except ContractError as error:
+        raise ConfigError(f"environment: {error}") from None
+    if kafka is None:
+        raise ConfigError('DIPPER_KAFKA: send_to = "kafka" needs it in the environment, HOST:PORT,..')
+    try:
+        from agent_exporter.kafka import KafkaTransport
+    except ImportError:
+        raise ConfigError(
+            'send_to: "kafka" needs kafka-python, which is not installed (pip install "dipper-agent[kafka]")'
+        ) from None
+    return KafkaTransport(kafka, device, settings.timeout_s)
 
 
 class Transport:
