@@ -45,10 +45,32 @@ class QualitySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """A worker on Kafka. `buffer_bytes`: records delivered and not yet taken, before delivery waits. `silent_after_s`:
+    without a record on a partition, heartbeats included, after which the worker says that it is silent.
+    `failures_before_end`: unexpected failures of a task in a row, after which the process ends. `session_timeout_s`:
+    how long Kafka waits for a worker's sign of life before others take its partitions. `handover_s`: how long a
+    rebalance waits for the log to acknowledge what was written.
+    """
+
+    buffer_bytes: int = 64 * 1024 * 1024
+    silent_after_s: float = 60.0
+    failures_before_end: int = 10
+    session_timeout_s: float = 10.0
+    handover_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("buffer_bytes", "silent_after_s", "failures_before_end", "session_timeout_s", "handover_s"):
+            if not getattr(self, name) > 0:
+                raise SettingsError(f"{name}: expected above 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
 class StreamSettings:
     """All jobs of a process. `poll_records`: most records consumed per step."""
 
     quality: QualitySettings = field(default_factory=QualitySettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
     poll_records: int = 256
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ whether the end of its partition of quality.minutes is where it left it; if anot
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -64,8 +65,9 @@ class _Flight:
 
 
 class PartitionTask(OperatorRunner):
-    """One partition's operator. One thread at a time; only `close` may come from another. Call `rebuild` first, then
-    `take` and `step`. Any call may raise LogUnavailable and may then be repeated with the same arguments."""
+    """One partition's operator. One thread at a time; `hold`, `release`, `close`, `in_flight`, `next_offset` and
+    `status` may come from others. Call `rebuild` first, then `take` and `step`. Any call may raise LogUnavailable and
+    may then be repeated with the same arguments."""
 
     def __init__(self, log: Log, settings: StreamSettings, partition: int) -> None:
         count = check_partitions(log)
@@ -75,8 +77,9 @@ class PartitionTask(OperatorRunner):
         self.partition = partition
         self.skipped = 0  # records delivered again
         self.reread = 0  # records the delivery left out
+        self._gate = threading.Lock()  # between looking whether it may write and writing
+        self._held = False
         self._closed = False
-        self._rebuilt = False
         self._slices: TopicPartition = (SLICES.name, partition)
         reports = [(REPORTS.name, p) for p in range(log.partitions(REPORTS.name))]
         self._operator.assign([self._slices, *reports])
@@ -98,13 +101,33 @@ class PartitionTask(OperatorRunner):
             self._next = self._restore()
         end = self._log.end_offsets(SLICES.name)[self.partition]
         self._read_on(end)
-        while not self._send():
-            self._wait_for_flight()
-        self._rebuilt = True
+        self.step()
+
+    def hold(self) -> None:
+        """Write nothing new until `release`: who will own the partition is being decided."""
+        with self._gate:
+            self._held = True
+
+    def release(self) -> None:
+        """Go on writing."""
+        with self._gate:
+            self._held = False
 
     def close(self) -> None:
-        """Write nothing any more. From any thread; what runs ends at its next look."""
-        self._closed = True
+        """Write nothing any more; what runs ends at its next look."""
+        with self._gate:
+            self._closed = True
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether the log has yet to acknowledge something."""
+        flight = self._flight
+        return flight is not None and not flight.future.done()
+
+    @property
+    def next_offset(self) -> int | None:
+        """Of the slices; None before it is known."""
+        return self._next.get(self._slices)
 
     @property
     def wants_reports(self) -> bool:
@@ -137,14 +160,13 @@ class PartitionTask(OperatorRunner):
         return self._send() and not self.wants_reports
 
     def status(self, now: int) -> dict[str, Any]:
-        """`watermark_lag_s` is None until the partition has shown a record; `lag_records` counts slices' records."""
+        """`watermark_lag_s` is None until the partition has shown a record. `skipped`: records that were
+        delivered again, `reread`: those that delivery left out."""
         watermark = self._operator.watermark
-        end = self._log.end_offsets(SLICES.name)[self.partition]
         return {
             "partition": self.partition,
             "watermark_ms": watermark,
             "watermark_lag_s": None if watermark is None else (now - watermark) / SECOND_MS,
-            "lag_records": max(0, end - self._next.get(self._slices, 0)),
             "skipped": self.skipped,
             "reread": self.reread,
             **self._counts(),
@@ -249,14 +271,17 @@ class PartitionTask(OperatorRunner):
         """Write what is staged without waiting for the log; whether all of it is acknowledged."""
         while True:
             if self._flight is None:
-                if self._closed:
-                    raise TaskClosed(f"partition {self.partition}: closed, writes nothing any more")
                 if self._minutes:
                     self._drop_written()
                 staged = self._explaining or self._minutes
                 if not staged:
                     return True
-                self._flight = _Flight(self._log.submit(tuple(staged)), of_minutes=staged is self._minutes)
+                with self._gate:
+                    if self._closed:
+                        raise TaskClosed(f"partition {self.partition}: closed, writes nothing any more")
+                    if self._held:
+                        return False
+                    self._flight = _Flight(self._log.submit(tuple(staged)), of_minutes=staged is self._minutes)
             if not self._flight.future.done():
                 return False
             flight, self._flight = self._flight, None
@@ -281,10 +306,6 @@ class PartitionTask(OperatorRunner):
             raise Overtaken(f"partition {self.partition}: another worker writes its minutes; this one starts anew")
         self._minutes = [record for record in self._minutes if record.value not in found]
         self._minutes_end = end
-
-    def _wait_for_flight(self) -> None:
-        if self._flight is not None:
-            self._flight.future.exception()
 
     # Restart
 
