@@ -199,8 +199,10 @@ class Box:
         return attempt
 
     def sign(self, attempt: Attempt, at_ms: int) -> None:
-        """Stamp and sign an attempt for the moment it is sent."""
+        """Stamp and sign an attempt for the moment it is sent; what was learned of the clock since it was planned has
+        stamped the report anew."""
         held = attempt.held
+        attempt.body = held.data
         attempt.at_ms = at_ms
         attempt.sent_at = at_ms + self.clock_ms
         attempt.learned_ms = self.learned_ms

@@ -31,6 +31,7 @@ MOST_CONNECTIONS = 4_000
 SETTLE_S = 180.0
 
 Answer = tuple[int, dict[str, str], bytes]
+Content = tuple[Mapping[str, str], bytes]  # headers and body
 Tick = Callable[[int], Awaitable[None]]
 NOTHING: Answer = (0, {}, b"")
 ELSEWHERE = (0, 503)  # no answer, or one that says "not now": the next gateway may do better
@@ -192,15 +193,15 @@ class Sender:
         read as a clock that is behind."""
         planned = attempt.at_ms
 
-        def signed() -> Mapping[str, str]:
+        def signed() -> Content:
             self.fleet.sign(attempt, wall_ms())
-            return attempt.headers
+            return attempt.headers, attempt.body
 
         async with self._slots:
             self.late_ms.append(wall_ms() - planned)
             began = time.perf_counter()
             choice = zlib.crc32(attempt.device.encode())
-            status, headers, _ = await self._exchange(choice, TELEMETRY_PATH, signed, attempt.body)
+            status, headers, _ = await self._exchange(choice, TELEMETRY_PATH, signed)
             self.answer_ms.append((time.perf_counter() - began) * 1_000)
         self.answers[status] += 1
         if status == 200 and not attempt.held.accepted:
@@ -210,7 +211,7 @@ class Sender:
 
     async def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Any other request, to the first gateway that answers; status 0: none did."""
-        return await self._exchange(0, path, lambda: headers, body)
+        return await self._exchange(0, path, lambda: (headers, body))
 
     def hand_over(self) -> None:
         """Give answers to the fleet, unless it is busy."""
@@ -235,12 +236,13 @@ class Sender:
         for line in self._lines:
             line.close()
 
-    async def _exchange(self, choice: int, path: str, headers: Callable[[], Mapping[str, str]], body: bytes) -> Answer:
+    async def _exchange(self, choice: int, path: str, content: Callable[[], Content]) -> Answer:
         answer = NOTHING
         for tried, line in enumerate(self._order(choice)):
             self.moved += tried > 0
+            headers, body = content()
             lines = [f"POST {path} HTTP/1.1", f"host: {line.where.host}", f"content-length: {len(body)}"]
-            lines += [f"{name}: {value}" for name, value in headers().items()]
+            lines += [f"{name}: {value}" for name, value in headers.items()]
             answer = await line.exchange("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
             if answer[0] not in ELSEWHERE:
                 break

@@ -6,9 +6,10 @@ import gzip
 
 import pytest
 
+from contracts.auth import SERVER_TIME_HEADER
 from contracts.decode import decode
 from contracts.report import encode
-from contracts.times import MINUTE_MS
+from contracts.times import AUTH_WINDOW_MS, DEFAULT_INTERVAL_MS, MINUTE_MS
 from simulator.fleet import Fleet, Habits
 from simulator.truth import compare_ledger, compare_minutes
 from simulator.world import build_world
@@ -139,6 +140,20 @@ def test_a_report_the_gateway_refuses_is_let_go_and_counted():
     assert truth["requests"]["rejected"] > 0
     assert truth["requests"]["stored"] == gateway.ledger()["requests"]["stored"]
     assert compare_minutes(fleet.truth.minutes(fleet.boxes), gateway.minutes()) == (True, [])
+
+
+def test_a_report_planned_before_the_clock_was_corrected_is_sent_with_the_corrected_times():
+    fleet = make_fleet()
+    wrong = next(box for box in fleet.boxes if abs(box.clock_ms) > AUTH_WINDOW_MS)
+    now = START + 10_000
+    (first,) = [a for a in fleet.step(now) if a.box is wrong]
+    (planned,) = [a for a in fleet.step(now + 10_000) if a.box is wrong]
+    refusal = {SERVER_TIME_HEADER: str(now)}
+    fleet.answer(first, 401, refusal, now)
+    fleet.sign(planned, now + 10_000)
+    start = decode(gzip.decompress(planned.body)).start
+    assert start == now  # its interval began when the first one had ended
+    assert abs(planned.sent_at - (now + 10_000)) <= DEFAULT_INTERVAL_MS / 2
 
 
 def test_clocks_out_of_the_window_learn_from_the_refusal():
