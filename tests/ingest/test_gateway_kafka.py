@@ -39,7 +39,7 @@ def wall_ms():
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory):
     """A broker that tests may kill; each leaves it running."""
-    with Broker(tmp_path_factory.mktemp("kafka-gateway")) as broker:
+    with Broker(tmp_path_factory.mktemp("kafka-gateway"), quick=True) as broker:
         yield broker
 
 

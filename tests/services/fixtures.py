@@ -8,7 +8,7 @@ def kafka(tmp_path_factory):
     """A running tests.services.kafka.Broker with one node; tests take topics of their own names or prefixes."""
     from tests.services.kafka import Broker
 
-    with Broker(tmp_path_factory.mktemp("kafka")) as broker:
+    with Broker(tmp_path_factory.mktemp("kafka"), quick=True) as broker:
         yield broker
 
 

@@ -19,7 +19,7 @@ TIMEOUT_S = 2.0
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory):
     """A broker that tests may kill; each leaves it running."""
-    with Broker(tmp_path_factory.mktemp("kafka-outages")) as broker:
+    with Broker(tmp_path_factory.mktemp("kafka-outages"), quick=True) as broker:
         yield broker
 
 
@@ -175,7 +175,7 @@ def test_a_record_larger_than_the_topic_takes_is_refused_for_good(broker, make_l
 
 
 def test_one_node_of_three_may_be_killed_in_mid_load(tmp_path):
-    with Broker(tmp_path, nodes=3) as cluster:
+    with Broker(tmp_path, nodes=3, quick=True) as cluster:
         create_topics(cluster.settings, {SLICES: 6}, copies=3, min_insync_replicas="2")
         with KafkaLog(cluster.settings, client_id="three", delivery_timeout_s=15.0) as log:
             stored = append(log, *(record(b"before %d" % p, partition=p) for p in range(6)))

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from tests.services.kafka import Broker, BrokerError, jars
+from tests.services.kafka import Broker, BrokerError, prepare
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         if chosen.resolve:
-            print(jars())
+            print(prepare())
             return 0
         return serve(chosen.folder, chosen.nodes, chosen.port)
     except BrokerError as error:

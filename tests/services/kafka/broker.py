@@ -9,6 +9,7 @@ import random
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable
@@ -20,6 +21,8 @@ from tests.services.kafka.jars import HERE, BrokerError, jars, program
 
 START_DEADLINE_S = 90
 STOP_DEADLINE_S = 30
+SERVER = "kafka.Kafka"
+ARCHIVE = "classes.jsa"  # loaded classes as the JVM maps them: a start takes half the work
 STARTED = b"Kafka Server started"
 # Below Linux' range of ephemeral ports: while a node is down no outgoing connection can sit on its port.
 PORTS = range(20_000, 32_000)
@@ -28,7 +31,8 @@ PORTS = range(20_000, 32_000)
 class Broker:
     """Nodes 1..`nodes` with data, configuration and server.log in `folder`/node-N. Ports and data survive stop, kill
     and restart. `port`: of node 1 (then 2, 3 follow), None takes free ones; controllers always take free ones.
-    `properties`: further broker settings. Methods without a node act on all. Raises BrokerError with the log's tail.
+    `properties`: further broker settings. `quick`: starts with less work, and does its own work with more: for tests.
+    Methods without a node act on all. Raises BrokerError with the log's tail.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Broker:
         port: int | None = None,
         heap_mb: int = 384,
         properties: dict[str, str] | None = None,
+        quick: bool = False,
     ) -> None:
         self.folder = folder
         self.nodes = range(1, nodes + 1)
@@ -47,6 +52,8 @@ class Broker:
         self._ports = dict(zip(self.nodes, ports[:nodes] if port is None else range(port, port + nodes), strict=True))
         self._controllers = dict(zip(self.nodes, ports[nodes:], strict=True))
         self._properties = properties or {}
+        self._quick = quick
+        self._dump: Path | None = None  # where to write the archive of classes at the end
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self._formatted = False
 
@@ -69,6 +76,8 @@ class Broker:
     def start(self, node: int | None = None) -> None:
         """Start what is not running and wait until it serves."""
         if not self._formatted:
+            if self._dump is None:
+                prepare()
             self._format()
         chosen = [n for n in self._chosen(node) if not self._running(n)]
         marks = {n: self._log(n).stat().st_size if self._log(n).exists() else 0 for n in chosen}
@@ -130,14 +139,15 @@ class Broker:
         return self._home(node) / "server.log"
 
     def _java(self, main: str, *arguments: str) -> list[str]:
-        flags = [
-            f"-Xmx{self._heap_mb}m",
-            "-XX:+UseSerialGC",
-            "-XX:-UsePerfData",
-            "-Xshare:auto",
-            "-Djava.awt.headless=true",
-        ]
-        flags += [f"-Dlog4j2.configurationFile={HERE / 'log4j2.xml'}", "-cp", f"{jars()}/*", main]
+        flags = [f"-Xmx{self._heap_mb}m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true"]
+        folder = jars()
+        if self._dump is None:
+            flags += [f"-XX:SharedArchiveFile={folder / ARCHIVE}", "-Xshare:auto"]
+        elif main == SERVER:
+            flags.append(f"-XX:ArchiveClassesAtExit={self._dump}")
+        if self._quick or main != SERVER:
+            flags.append("-XX:TieredStopAtLevel=1")
+        flags += [f"-Dlog4j2.configurationFile={HERE / 'log4j2.xml'}", "-cp", f"{folder}/*", main]
         return [program("java", "openjdk-17-jre-headless"), *flags, *arguments]
 
     def _format(self) -> None:
@@ -158,7 +168,7 @@ class Broker:
         self._formatted = True
 
     def _launch(self, node: int) -> subprocess.Popen[bytes]:
-        return self._run(self._java("kafka.Kafka", str(self._home(node) / "server.properties")), self._log(node))
+        return self._run(self._java(SERVER, str(self._home(node) / "server.properties")), self._log(node))
 
     def _run(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
         with log.open("ab") as out:
@@ -215,6 +225,21 @@ class Broker:
             "controlled.shutdown.enable": "true",
             **self._properties,
         }
+
+
+def prepare() -> Path:
+    """Have the jars and the archive of their classes ready, once per machine; returns their folder. Raises
+    BrokerError."""
+    folder = jars()
+    if not (folder / ARCHIVE).exists():
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".archive-") as scratch:
+            broker = Broker(Path(scratch))
+            broker._dump = Path(scratch) / ARCHIVE
+            with broker:
+                pass  # it is written when the broker ends
+            if broker._dump.exists():
+                broker._dump.rename(folder / ARCHIVE)
+    return folder
 
 
 def free_ports(count: int) -> list[int]:
