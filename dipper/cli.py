@@ -39,6 +39,7 @@ COMMANDS = (
     "dipper.history_cli",
     "dipper.localise_cli",
 )
+CHATTY = ("aiokafka", "faust", "kafka", "mode")  # they log every connection at INFO
 WRONG_INPUT = (SettingsError, ContractError, SimulatorError, BindRefused)
 NOT_DONE = (ControlError, DipperError, IngestError, LogError, RegistryError, StoreError)
 
@@ -67,6 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; exit code 0 done, 1 not done, 2 wrong input."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for library in CHATTY:
+        logging.getLogger(library).setLevel(logging.WARNING)
     parsed = build_parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 5.0
 
 
 class Part(Protocol):
@@ -117,7 +117,7 @@ class Watch:
         return said or ("" if still is None else f"alive, but got nothing done for {still // 1_000} s")
 
     async def run(self) -> None:
-        """Look once a second, until cancelled."""
+        """Look every few seconds, until cancelled."""
         while True:
             await asyncio.to_thread(self.look, self._clock())
             await asyncio.sleep(LOOK_EVERY_S)
