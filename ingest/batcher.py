@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contracts.protocols import Log, LogError, Record
 from ingest.errors import Refusal
 from ingest.metrics import Metrics
-from ingest.pipeline import Arrival, Pipeline
+from ingest.pipeline import Arrival, Pipeline, process_each
 from ingest.registry.errors import RegistryUnavailable
 from ingest.settings import GatewaySettings
 
@@ -88,7 +88,7 @@ class Batcher:
         arrivals = [arrival for arrival, _, _ in pending]
         error: Refusal | None = None
         try:
-            await self.append(self._process(arrivals))
+            await self.append(process_each(self._pipeline, arrivals))
         except (LogError, RegistryUnavailable) as failure:
             self._metrics.add("dipper_gateway_log_errors_total", labels=(type(failure).__name__,))
             if self.healthy:
@@ -112,27 +112,6 @@ class Batcher:
     async def append(self, records: Sequence[Record]) -> None:
         """Append records and wait until they are durable. Raises LogError."""
         await asyncio.wrap_future(self._log.submit(records))
-
-    def _process(self, arrivals: Sequence[Arrival]) -> list[Record]:
-        """Records of arrivals. One that breaks the program is refused alone, and kept, instead of taking its neighbours
-        down again and again."""
-        try:
-            return self._pipeline.process(arrivals)
-        except (LogError, RegistryUnavailable):
-            raise
-        except Exception:
-            logger.exception("a batch of %d reports failed; trying one by one", len(arrivals))
-        records: list[Record] = []
-        for arrival in arrivals:
-            try:
-                records += self._pipeline.process([arrival])
-            except (LogError, RegistryUnavailable):
-                raise
-            except Exception:
-                logger.exception("report %s/%s/%d cannot be processed", arrival.device, arrival.boot, arrival.seq)
-                arrival.refusal = Refusal(422, "unprocessable", "report: the gateway failed on it and kept it")
-                records += self._pipeline.process([arrival])
-        return records
 
     def _unavailable(self, why: str) -> Refusal:
         return Refusal(503, "log_unavailable", why, retry_after_s=self._settings.retry_after_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,7 +12,7 @@ import numpy as np
 
 from contracts.entities import Customer, DeviceAttributes
 from contracts.errors import ContractError
-from contracts.protocols import Log, Record
+from contracts.protocols import Log, LogError, Record
 from contracts.report import MAX_DECODED_BYTES
 from contracts.times import FUTURE_LIMIT_MS, SEAL_AFTER_MS, rfc3339, shift_for_offset
 from contracts.topics import REJECTED, REPORTS, SLICES, VITALS
@@ -19,9 +20,11 @@ from ingest import messages
 from ingest.errors import Refusal, refusal_of
 from ingest.known import KnownReports, Totals, runs_backwards, totals_of
 from ingest.messages import Accepted, Refused
+from ingest.registry.errors import RegistryUnavailable
 from ingest.rows import Bools, Ints, Rows, doubtful, gather
 from ingest.wire import WireReport, gunzip, judged, read_report
 
+logger = logging.getLogger(__name__)
 GZIP_MAGIC = b"\x1f\x8b"  # no JSON begins like this
 
 
@@ -38,7 +41,8 @@ class Lookup(Protocol):
 @dataclass(slots=True)
 class Arrival:
     """An authenticated body, gzip or plain JSON. `report` is set once it was decoded, `refusal` once it is refused.
-    `only_rows`: rows a replay may store, None: all. `refused_rows`: set by `process`."""
+    `only_rows`: rows a replay may store, None: all. `refused_rows`: set by `process`. `place`: where it came from, for
+    the words of a refusal; empty at the gateway."""
 
     device: str
     boot: str
@@ -52,6 +56,7 @@ class Arrival:
     only_rows: frozenset[int] | None = None
     refused_rows: list[int] = field(default_factory=list)
     source: str = "gateway"
+    place: str = ""
 
     def __post_init__(self) -> None:
         self.digest = self.digest or hashlib.sha256(self.body).hexdigest()
@@ -191,6 +196,28 @@ class Pipeline:
         ]
 
 
+def process_each(pipeline: Pipeline, arrivals: Sequence[Arrival]) -> list[Record]:
+    """Records of arrivals. One that breaks the program is refused alone, and kept, instead of taking its neighbours
+    down again and again."""
+    try:
+        return pipeline.process(arrivals)
+    except (LogError, RegistryUnavailable):
+        raise
+    except Exception:
+        logger.exception("a batch of %d reports failed; trying one by one", len(arrivals))
+    records: list[Record] = []
+    for arrival in arrivals:
+        try:
+            records += pipeline.process([arrival])
+        except (LogError, RegistryUnavailable):
+            raise
+        except Exception:
+            logger.exception("report %s/%s/%d cannot be processed", arrival.device, arrival.boot, arrival.seq)
+            arrival.refusal = Refusal(422, "unprocessable", "report: the intake failed on it and kept it")
+            records += pipeline.process([arrival])
+    return records
+
+
 def check_time(report: WireReport, sent_at: int, received_at: int) -> None:
     """The corrected interval ends neither in the future nor before the seal. Raises ContractError `in_future`,
     `after_seal`."""
@@ -228,9 +255,12 @@ def _report(arrival: Arrival) -> WireReport:
 
 def _refused(a: Arrival) -> Refused:
     assert a.refusal is not None
-    return Refused(
-        a.device, a.boot, a.seq, a.sent_at, a.received_at, a.refusal.reason, a.refusal.detail, a.body, source=a.source
-    )
+    detail = _at(a.refusal.detail, a)
+    return Refused(a.device, a.boot, a.seq, a.sent_at, a.received_at, a.refusal.reason, detail, a.body, source=a.source)
+
+
+def _at(detail: str, arrival: Arrival) -> str:
+    return f"{detail} ({arrival.place})" if arrival.place else detail
 
 
 def _refused_rows(a: Arrival, entry: Accepted) -> Refused:
@@ -241,6 +271,6 @@ def _refused_rows(a: Arrival, entry: Accepted) -> Refused:
     )
     requests = sum(slices.requests[row] for row in entry.refused)  # type: ignore[attr-defined]
     return Refused(
-        a.device, a.boot, a.seq, a.sent_at, a.received_at, error.reason, str(error), a.body,
+        a.device, a.boot, a.seq, a.sent_at, a.received_at, error.reason, _at(str(error), a), a.body,
         rows=tuple(entry.refused), requests=requests, source=a.source,
     )  # fmt: skip

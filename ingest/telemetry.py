@@ -56,18 +56,9 @@ class TelemetryDoor:
         envelope = read_envelope(headers)
         keys = self._registry.keys(envelope.device)
         if not keys:
-            raise _unauthenticated()
+            raise unauthenticated()
         body = await read_body(receive, headers, self._settings.drain_body_bytes, self._settings.body_timeout_s)
-        if not any(auth.verify(key.secret, envelope, body) for key in keys):
-            raise _unauthenticated()
-        if abs(now - envelope.sent_at) > AUTH_WINDOW_MS:
-            raise Refusal(
-                401,
-                "clock_out_of_window",
-                f"{auth.SENT_AT_HEADER}: expected within {AUTH_WINDOW_MS} ms of {now} ({rfc3339(now)}), "
-                f"got {envelope.sent_at}; correct by {auth.SERVER_TIME_HEADER} and send again",
-                auth.SENT_AT_HEADER,
-            )
+        check_signature(keys, envelope, body, now)
         self._check_quota(envelope.device, len(body), now)
         self._metrics.add("dipper_gateway_body_bytes_total", len(body))
         return await self._admit(envelope, body, now)
@@ -83,23 +74,10 @@ class TelemetryDoor:
         while (other := self._in_flight.get(name)) is not None:
             await asyncio.shield(other)  # the same report again while the first attempt is on its way to disk
         arrival = Arrival(*name, envelope.sent_at, now, body, digest)
-        seen = self._known.look(*name, digest)
-        if seen is Seen.SAME:
+        size = judge(arrival, self._known, self._settings)
+        if size is None:
             self._metrics.add("dipper_gateway_reports_duplicate_total")
             return Answer(200, DUPLICATE)
-        size = len(body)
-        if len(body) > self._settings.max_body_bytes:
-            limit = self._settings.max_body_bytes
-            arrival.refusal = Refusal(
-                413, "too_large", f"body: expected at most {limit} bytes, got {len(body)}", "body"
-            )
-            arrival.body = body[:limit]
-        elif seen is Seen.OTHER:
-            arrival.refusal = Refusal(
-                409, "conflict", "body: expected the digest this report was stored with, got another", "body"
-            )
-        else:
-            size = arrival.read(self._settings.max_decoded_bytes)
         return await self._await_fate(name, arrival, size)
 
     async def _await_fate(self, name: tuple[str, str, int], arrival: Arrival, size: int) -> Answer:
@@ -153,7 +131,41 @@ def _integer(headers: Headers, name: str, least: int) -> int:
     return int(text)
 
 
-def _unauthenticated() -> Refusal:
+def check_signature(keys: Sequence[DeviceKey], envelope: Envelope, body: bytes, received_at: int) -> None:
+    """One of the keys signed it, at a time near that of its receipt. Raises Refusal 401."""
+    if not any(auth.verify(key.secret, envelope, body) for key in keys):
+        raise unauthenticated()
+    if abs(received_at - envelope.sent_at) > AUTH_WINDOW_MS:
+        raise Refusal(
+            401,
+            "clock_out_of_window",
+            f"{auth.SENT_AT_HEADER}: expected within {AUTH_WINDOW_MS} ms of {received_at} ({rfc3339(received_at)}), "
+            f"got {envelope.sent_at}; correct by {auth.SERVER_TIME_HEADER} and send again",
+            auth.SENT_AT_HEADER,
+        )
+
+
+def judge(arrival: Arrival, known: KnownReports, settings: GatewaySettings) -> int | None:
+    """Decode an authenticated arrival, or set its refusal; returns the bytes it counts with, None for a duplicate."""
+    body = arrival.body
+    seen = known.look(arrival.device, arrival.boot, arrival.seq, arrival.digest)
+    if seen is Seen.SAME:
+        return None
+    if len(body) > settings.max_body_bytes:
+        limit = settings.max_body_bytes
+        arrival.refusal = Refusal(413, "too_large", f"body: expected at most {limit} bytes, got {len(body)}", "body")
+        arrival.body = body[:limit]
+        return len(body)
+    if seen is Seen.OTHER:
+        arrival.refusal = Refusal(
+            409, "conflict", "body: expected the digest this report was stored with, got another", "body"
+        )
+        return len(body)
+    return arrival.read(settings.max_decoded_bytes)
+
+
+def unauthenticated() -> Refusal:
+    """Says the same whatever is wrong: nobody learns which devices exist."""
     return Refusal(
         401,
         "unauthenticated",
