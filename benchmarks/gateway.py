@@ -1,19 +1,21 @@
 """Device reports per second through the gateway on one core: HTTP, authentication, validation, durable append.
 
-    python -m benchmarks.gateway --seed 1 [--reports 30000] [--devices 1000] [--slices 10] [--http h11]
+    python -m benchmarks.gateway --seed 1 [--reports 30000] [--devices 1000] [--slices 10] [--http h11] [--kafka]
 
 A uvicorn server with the SQLite registry and the embedded log runs in a process of its own, held to one core with all
 its threads; the load generator has another core. Each device has one keep-alive connection and sends its next report
 when the last was answered, as fast as that goes. Bodies are made, compressed and signed before the clock starts.
 Afterwards the log is read back: every report that was answered `stored` must be there, slice by slice, or there is no
 result. `server_cpu_us_per_report` counts the server's CPU time between first request and last answer: on a machine
-that others use too it says more than `reports_per_s`.
+that others use too it says more than `reports_per_s`. With `--kafka` the log is a real broker of one node, which shares
+the load generator's core; the broker's work is not the gateway's.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gzip
 import multiprocessing
 import os
@@ -22,6 +24,7 @@ import resource
 import socket
 import tempfile
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -32,11 +35,15 @@ from benchmarks.common import write_result
 from contracts import arrow, auth
 from contracts.columns import COUNT_NAMES, SLICE_DIMENSIONS, SLICES
 from contracts.entities import Customer, DeviceAttributes
+from contracts.kafka import KafkaSettings
+from contracts.protocols import Log
 from contracts.report import Histograms, Report, Slices, Totals, encode
 from contracts.times import GRID_MS
 from ingest.gateway import Gateway, GatewaySettings
 from ingest.heartbeats import is_heartbeat
 from ingest.log import EmbeddedLog
+from ingest.log.kafka import KafkaLog
+from ingest.log.kafka_topics import TopicPlan, apply
 from ingest.registry import SqliteRegistry
 from ingest.tuning import tune_gc
 
@@ -44,6 +51,9 @@ GOAL_PER_S = 2_500
 SERVER_CORE, LOAD_CORE = 0, 1
 CUSTOMERS = 20
 TOPIC = "telemetry.slices"
+GOAL_KAFKA_PER_S = 2_000
+SEGMENTS = ("*.seg", f"{TOPIC}-*/*.log")  # of the embedded log (all topics), of Kafka
+PARTITIONS = 4  # as the embedded log has
 
 
 def wall_ms() -> int:
@@ -99,12 +109,20 @@ def make_requests(seed: int, device: str, key: bytes, count: int, rows: int, now
     return requests
 
 
-def serve(folder: Path, http: str, loop: str, sock: socket.socket, control: Connection) -> None:
+def open_log(folder: Path, kafka: KafkaSettings | None) -> EmbeddedLog | KafkaLog:
+    """The log of this run."""
+    return EmbeddedLog(folder / "log", partitions=PARTITIONS) if kafka is None else KafkaLog(kafka, client_id="bench")
+
+
+def serve(
+    folder: Path, http: str, loop: str, sock: socket.socket, control: Connection, kafka: KafkaSettings | None
+) -> None:
     """The server process: until told to stop; then reports its CPU time and memory."""
     os.sched_setaffinity(0, {SERVER_CORE})
     registry = SqliteRegistry(folder / "registry.sqlite")
-    log = EmbeddedLog(folder / "log")
-    gateway = Gateway(log, registry, GatewaySettings(requests_per_s=1e6, requests_burst=1e6, bytes_per_s=1e9), wall_ms)
+    log = open_log(folder, kafka)
+    settings = GatewaySettings(requests_per_s=1e6, requests_burst=1e6, bytes_per_s=1e9, follow=kafka is not None)
+    gateway = Gateway(log, registry, settings, wall_ms)
     config = uvicorn.Config(gateway, access_log=False, log_config=None, http=http, loop=loop, lifespan="on")  # type: ignore[arg-type]
     server = uvicorn.Server(config)
 
@@ -195,17 +213,35 @@ def prepare(folder: Path, devices: int) -> dict[str, bytes]:
         return {d: k.secret for d, k in registry.bulk_add_devices(fleet, now).items()}
 
 
-def stored_rows(folder: Path) -> tuple[int, int]:
-    """(slices, bytes on disk) of the log."""
+def stored_rows(log: Log) -> int:
+    """Slices of the log."""
     rows = 0
-    with EmbeddedLog(folder / "log") as log:
-        reader = log.reader(dict.fromkeys([(TOPIC, p) for p in range(log.partitions(TOPIC))], 0))
-        while records := reader.poll(100, 0):
-            rows += sum(arrow.from_bytes(SLICES, r.value, pa).num_rows for r in records if not is_heartbeat(r))
-        return rows, log.size_bytes()
+    ends = {(TOPIC, p): end for p, end in enumerate(log.end_offsets(TOPIC))}
+    reader = log.reader(dict.fromkeys(ends, 0))
+    while any(reader.positions()[place] < end for place, end in ends.items()):
+        records = reader.poll(100, 1)
+        rows += sum(arrow.from_bytes(SLICES, r.value, pa).num_rows for r in records if not is_heartbeat(r))
+    reader.close()
+    return rows
 
 
-def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
+@contextlib.contextmanager
+def kafka_for(folder: Path, wanted: bool) -> Iterator[KafkaSettings | None]:
+    """A broker with the declared topics, or None."""
+    if not wanted:
+        yield None
+        return
+    from tests.services.kafka import Broker
+
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {LOAD_CORE})  # its processes inherit it
+    with Broker(folder / "log") as broker:
+        os.sched_setaffinity(0, cores)
+        apply(broker.settings, TopicPlan(partitions=PARTITIONS))
+        yield broker.settings
+
+
+def measure(folder: Path, arguments: argparse.Namespace, kafka: KafkaSettings | None) -> dict[str, object]:
     """One run."""
     keys = prepare(folder, arguments.devices)
     each = arguments.reports // arguments.devices
@@ -216,7 +252,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
     sock.bind(("127.0.0.1", 0))
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(
-        target=serve, args=(folder, arguments.http, arguments.loop, sock, theirs)
+        target=serve, args=(folder, arguments.http, arguments.loop, sock, theirs, kafka)
     )
     server.start()
     try:
@@ -234,12 +270,15 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, object]:
         server.kill()
         sock.close()
     assert answers == {b"200": count}, f"expected {count} times 200 stored, got {answers}"
-    rows, size = stored_rows(folder)
+    with open_log(folder, kafka) as log:
+        rows = stored_rows(log)
+    size = sum(file.stat().st_size for kind in SEGMENTS for file in (folder / "log").rglob(kind))
     assert rows == count * arguments.slices, f"expected {count * arguments.slices} slices in the log, found {rows}"
     each_s.sort()
     return {
         "reports_per_s": round(count / seconds),
-        "goal_per_s": GOAL_PER_S,
+        "goal_per_s": GOAL_PER_S if kafka is None else GOAL_KAFKA_PER_S,
+        "log": "embedded" if kafka is None else "kafka",
         "slices_per_report": arguments.slices,
         "reports": count,
         "connections": len(keys),
@@ -275,9 +314,13 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=10)
     parser.add_argument("--http", choices=["h11", "httptools"], default="h11")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
-    with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), parser.parse_args())
-    write_result("gateway", figures, ["uvicorn", "h11", "msgspec", "numpy", "pyarrow"])
+    parser.add_argument("--kafka", action="store_true", help="append to a Kafka broker instead of the embedded log")
+    arguments = parser.parse_args()
+    name = "gateway-kafka" if arguments.kafka else "gateway"
+    packages = ["uvicorn", "h11", "msgspec", "numpy", "pyarrow", *(["kafka-python"] if arguments.kafka else [])]
+    with tempfile.TemporaryDirectory() as folder, kafka_for(Path(folder), arguments.kafka) as kafka:
+        figures = measure(Path(folder), arguments, kafka)
+    write_result(name, figures, packages)
 
 
 if __name__ == "__main__":
