@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,13 +43,15 @@ def append(log: Log, messages: Sequence[Message]) -> None:
 
 
 def read(log: Log, *topics: str) -> list[StoredRecord]:
-    starts = {(t, p): 0 for t in topics for p in range(log.partitions(t))}
-    reader = log.reader(starts)
+    ends = {(t, p): end for t in topics for p, end in enumerate(log.end_offsets(t))}
+    reader = log.reader(dict.fromkeys(ends, 0))
     records: list[StoredRecord] = []
-    while some := reader.poll(1_000, 0.0):
-        records += some
+    deadline = time.monotonic() + 30
+    while any(at < ends[place] for place, at in reader.positions().items()):
+        assert time.monotonic() < deadline, "the log does not give what it has"
+        records += reader.poll(1_000, 1.0)
     reader.close()
-    return records
+    return [r for r in records if r.offset < ends[r.topic, r.partition]]
 
 
 def tables(log: Log, *topics: str) -> list[tuple[str, Any]]:
