@@ -38,7 +38,10 @@ THIRD_PARTY: dict[str, set[str]] = {
     "dashboards": {"numpy", "plotly", "starlette", "streamlit"},
 }
 # module -> what it may import beside; its package imports such a module only where a setting asks for it
-OPTIONAL: dict[str, set[str]] = {"agent_exporter.kafka": {"kafka"}}
+OPTIONAL: dict[str, set[str]] = {
+    "agent_exporter.kafka": {"kafka"},
+    "streams.faust_app": {"aiokafka", "faust", "zstandard"},
+}
 THIRD_PARTY["dipper"] = set.union({"kafka", "prometheus_client", "uvloop"}, *THIRD_PARTY.values())
 
 # anomaly/ has no input, no output, no clock and no random state of its own

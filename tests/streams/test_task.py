@@ -302,6 +302,7 @@ def test_a_worker_that_lost_its_partition_stops_at_the_new_owners_first_minute(l
     third = len(messages) // 3
     append(log, messages[:third])
     zombie = started(log, OF_ALPHA)
+    settle(zombie)
     owner = started(log, OF_ALPHA)
     for part in (messages[third:-third], messages[-third:]):
         append(log, part)
