@@ -129,11 +129,11 @@ class Member:
         self._child.wait()
 
     def terminate(self) -> None:
-        """SIGTERM, without waiting."""
-        self.wanted = False
-        if self.running:
+        """SIGTERM, once, without waiting."""
+        if self.running and self.wanted:
             assert self._child is not None
             self._child.send_signal(signal.SIGTERM)
+        self.wanted = False
 
     def stop(self, deadline_s: float = STOP_DEADLINE_S) -> int | None:
         """SIGTERM and its exit code; None when it never ran. Killed at the deadline, which is a ClusterError."""

@@ -129,7 +129,7 @@ def test_the_pages_show_the_customers(cluster, truth):
 
 
 def test_topics_are_as_declared(cluster):
-    cluster.run("topics", "check", as_json=False)
+    cluster.run("topics", "check", "--partitions", str(cluster.partitions), as_json=False)
 
 
 def test_it_stops_in_order(cluster, truth):
