@@ -116,19 +116,25 @@ class WorkerApp:
     async def _watch(self, app: faust.App, stop: asyncio.Event) -> None:
         starting = asyncio.ensure_future(app.start())
         while not stop.is_set():
-            if starting.done():
-                starting.result()
             if self._host.failure is not None:
                 raise WorkerFailed(self._host.failure)
-            if app.crashed or (starting.done() and app.should_stop):
-                reason = app.crash_reason
-                raise WorkerFailed(
-                    f"the consumer of {self._topic} ended: {type(reason).__name__}: {reason}"
-                ) from reason
+            if starting.done():
+                starting.result()
+                self._require_life(app)
             try:
                 await asyncio.wait_for(stop.wait(), LOOK_EVERY_S)
             except TimeoutError:
                 continue
+
+    def _require_life(self, app: faust.App) -> None:
+        """Faust lives on when the service that fetches has died; it would be silent for ever."""
+        for service in (app, app._fetcher):
+            reason = service.crash_reason
+            if service.crashed and not isinstance(reason, asyncio.CancelledError):  # a rebalance cancels the fetcher
+                told = f"{type(reason).__name__}: {reason}"
+                raise WorkerFailed(f"{self._topic} is not read any more: {told}") from reason
+        if app.should_stop:
+            raise WorkerFailed(f"{self._topic} is not read any more: Faust stopped by itself")
 
     async def _leave(self, app: faust.App) -> None:
         try:

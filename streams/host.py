@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 IDLE_WAIT_S = 0.5
 BUSY_WAIT_S = 0.02  # while an acknowledgement or reports are awaited
 MONITOR_EVERY_S = 5.0
+CHECK_AFTER_S = 2.0
 FIRST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 30.0
 
@@ -96,6 +97,7 @@ class TaskHost:
                 slot = self._slots.setdefault(partition, Slot(partition, now))
                 slot.held = False
                 slot.assigned_ms = now
+                slot.check_at_s = time.monotonic() + CHECK_AFTER_S
                 if slot.task is not None:
                     slot.task.release()
             self._changed.notify_all()
@@ -151,6 +153,9 @@ class TaskHost:
         reports = list(islice(slot.reports, self._settings.poll_records))
         slices: list[StoredRecord] = []
         try:
+            if slot.read_to is not None:
+                task.read_to(slot.read_to)
+                slot.read_to = None
             task.take(reports)
             self._take_off(slot.reports, reports)
             if not task.wants_reports:
@@ -231,6 +236,7 @@ class TaskHost:
         while not self._stopping.wait(MONITOR_EVERY_S):
             try:
                 self._ends = self._log.end_offsets(SLICES.name)
+                self._check_delivery(self._ends)
             except Exception as error:
                 self._ends = None
                 logger.debug("ends of %s: %s", SLICES.name, error)  # the tasks report outages
@@ -240,6 +246,15 @@ class TaskHost:
             elif self._silence is not None:
                 logger.info("this worker works again")
             self._silence = silence
+
+    def _check_delivery(self, ends: list[int]) -> None:
+        """Once after each assignment. A consumer without a committed offset begins at the end, as it is when it gets
+        to ask: what came before that, and after a task was rebuilt, nobody delivers until the next record comes."""
+        with self._changed:
+            for slot in self._slots.values():
+                if slot.rebuilt and slot.check_at_s is not None and time.monotonic() >= slot.check_at_s:
+                    slot.check_at_s = None
+                    slot.read_to = ends[slot.partition]
 
     # Slots
 

@@ -32,6 +32,8 @@ class Slot:
     crashes: int = 0
     not_before_s: float = 0.0
     error: str | None = None
+    check_at_s: float | None = None  # when to look whether an assignment left records undelivered
+    read_to: int | None = None  # offset up to which they are to be read
 
     @property
     def state(self) -> str:

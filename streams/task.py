@@ -144,13 +144,19 @@ class PartitionTask(OperatorRunner):
                 self.skipped += 1
                 continue
             if record.offset > expected:
-                before = self._records
                 if place == self._slices:
-                    self._read_on(record.offset)
+                    self.read_to(record.offset)
                 else:
+                    before = self._records
                     self._read_reports(place, record.offset)
-                self.reread += self._records - before
+                    self.reread += self._records - before
             self._accept(decoded)
+
+    def read_to(self, end: int) -> None:
+        """Take slices up to an offset from the log, if delivery has not brought them."""
+        before = self._records
+        self._read_on(end)
+        self.reread += self._records - before
 
     def step(self) -> bool:
         """Write what became due, as far as it goes without waiting. Returns whether nothing is left to be done before

@@ -10,10 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import aiokafka.codec
 import pytest
 
 from contracts.kafka import KafkaSettings
@@ -21,10 +24,10 @@ from contracts.protocols import Record
 from contracts.topics import QUALITY_MINUTES, REJECTED, SLICES
 from ingest.log.kafka import KafkaLog
 from ingest.log.kafka_topics import TopicPlan, apply
-from streams.faust_app import WorkerApp, credentials
+from streams.faust_app import WorkerApp, WorkerFailed, credentials
 from tests.streams.builders import MINUTE, MINUTE_KEYS, T0, Message, Slice, final, messages_of, report_row, slice_row
 from tests.streams.logs import PARTITIONS, append, outputs, tables
-from tests.streams.test_task import OF_ALPHA, script
+from tests.streams.test_task import OF_ALPHA, one_report, script
 from tests.streams.worker_process import SETTINGS
 
 ROOT = Path(__file__).parents[2]
@@ -145,19 +148,20 @@ def now() -> int:
 
 
 @contextmanager
-def worker_in_thread(kafka: Any, log: KafkaLog, prefix: str) -> Iterator[WorkerApp]:
+def worker_in_thread(kafka: Any, log: KafkaLog, prefix: str) -> Iterator[tuple[WorkerApp, Future[None]]]:
+    """A worker in this process, and what ends when it does."""
     app = WorkerApp(log, kafka.settings, SETTINGS, worker_id="thread", clock=now, prefix=prefix)
-    loop = asyncio.new_event_loop()
     stop = asyncio.Event()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(app.run(stop)), daemon=True)
-    thread.start()
-    try:
-        yield app
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(40)
-        assert not thread.is_alive()
-        loop.close()
+    with ThreadPoolExecutor(1) as pool:
+        loop = asyncio.new_event_loop()
+        ended = pool.submit(lambda: loop.run_until_complete(app.run(stop)))
+        try:
+            yield app, ended
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            wait([ended], 40)
+            assert ended.done()
+    loop.close()
 
 
 def test_poison_and_an_idle_partition_hold_nothing_up(kafka: Any) -> None:
@@ -166,7 +170,7 @@ def test_poison_and_an_idle_partition_hold_nothing_up(kafka: Any) -> None:
 
     row, header = slice_row("d", "b", 1, 0, T0, Slice()), report_row("d", "b", 1, T0)
     good = messages_of([(T0 + 11_000, row)], [(T0 + 11_000, header)], PARTITIONS)
-    with topics(kafka, "poison.") as log, worker_in_thread(kafka, log, "poison.") as app:
+    with topics(kafka, "poison.") as log, worker_in_thread(kafka, log, "poison.") as (app, _):
         wait_until(lambda: states(app) == ["running", "running"], "both partitions running")
         log.submit([Record(SLICES.name, b"alpha", b"not arrow", T0, OF_ALPHA)]).result()
         append(log, [*good, Message(SLICES.name, OF_ALPHA, T0 + 5 * MINUTE)])  # of the other one nothing ever comes
@@ -184,6 +188,40 @@ def test_poison_and_an_idle_partition_hold_nothing_up(kafka: Any) -> None:
         assert "nothing came of partition" in silent["silent_reason"]
         assert not silent["ready"]
     assert not app.status(now())["ready"]
+
+
+def test_a_consumer_that_dies_ends_the_worker_with_a_sentence(kafka: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: bytes) -> bytes:
+        raise RuntimeError("cannot be decompressed")
+
+    with topics(kafka, "dying.") as log, worker_in_thread(kafka, log, "dying.") as (app, ended):
+        wait_until(lambda: len(app.status(now())["partitions"]) == PARTITIONS, "partitions")
+        wait_until(lambda: app.status(now())["ready"], "readiness")
+        monkeypatch.setattr(aiokafka.codec, "cramjam", SimpleNamespace(zstd=SimpleNamespace(decompress=refuse)))
+        append(log, one_report())
+        with pytest.raises(WorkerFailed, match=r"dying\.telemetry\.slices is not read any more: .*decompressed"):
+            ended.result(DEADLINE_S)
+        assert not app.status(now())["ready"]
+
+
+def test_a_worker_that_sleeps_through_its_session_does_no_harm(kafka: Any, tmp_path: Path) -> None:
+    messages, want = script()
+    third = len(messages) // 3
+    with topics(kafka, "sleep.") as log, processes() as workers:
+        workers.append(Process(kafka, "sleep.", tmp_path, "sleeper"))
+        wait_until(lambda: workers[0].running == {0, 1}, "both partitions running")
+        append(log, messages[:third])
+        wait_until(lambda: sum(log.end_offsets(QUALITY_MINUTES.name)) > 0, "first minutes")
+        workers[0].popen.send_signal(signal.SIGSTOP)
+        workers.append(Process(kafka, "sleep.", tmp_path, "successor"))
+        wait_until(lambda: workers[1].running == {0, 1}, "the successor has both partitions")
+        append(log, messages[third : 2 * third])
+        wait_until(lambda: workers[1].last["totals"]["slices"] > 0, "the successor works")
+        workers[0].popen.send_signal(signal.SIGCONT)
+        wait_until(lambda: len(workers[0].running) == 1 == len(workers[1].running), "partitions shared again")
+        append(log, messages[2 * third :])
+        wait_for_minutes(log, want[0])
+        assert [worker.end(signal.SIGTERM) for worker in workers] == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,17 @@ def test_a_worker_that_lost_a_partition_writes_nothing_for_it(log: EmbeddedLog) 
     assert host.status(NOW)["partitions"] == []
 
 
+def test_what_a_new_assignment_leaves_undelivered_is_read_all_the_same(log: EmbeddedLog) -> None:
+    host = host_of(log)
+    host.assign([0, 1])
+    wait_until(lambda: caught_up(host, log), "rebuilt")
+    append(log, script()[0])  # and nothing is delivered
+    wait_until(lambda: caught_up(host, log), "read from the log")
+    wait_until(lambda: outputs(log)[0] == script()[1][0], "all minutes")
+    assert host.status(NOW)["totals"]["reread"] > 0
+    host.close()
+
+
 class Unwell:
     """A log that answers no question about its ends while `away`, and fails submits in ways nobody expects."""
 
