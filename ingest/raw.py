@@ -11,6 +11,7 @@ import contextlib
 import logging
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ MAX_RECORDS = 500  # of one poll
 APPEND_S = 30.0  # how long an append may take; the log itself gives up sooner
 ANSWER_S = 5.0  # how long brokers may take for one answer
 SESSION_S = 10.0  # after which a silent process loses its partitions to the others
+# A member that got no partition joins anew after this long, then after twice as long and so on: a group leader of this
+# library that lacked the topic's metadata for a moment gives nobody anything, and leaves it at that.
+IDLE_S, MAX_IDLE_S = 10.0, 600.0
 MAX_PAUSE_S = 2.0  # after a failure, full jitter
 SAY_EVERY_MS = 60_000  # unauthenticated records are logged at most this often, with their number
 
@@ -90,6 +94,8 @@ class RawIntake:
         self._unsaid = 0
         self._error = ""
         self._stepped_at: int | None = None
+        self._idle_since: float | None = None  # monotonic
+        self._patience_s = IDLE_S
         self._closing = threading.Event()
 
     def step(self, timeout_s: float) -> int:
@@ -152,6 +158,7 @@ class RawIntake:
         self._commit({place: some[-1].offset + 1 for place, some in polled.items()})
         self._timestamps.update((place.partition, self._received_at(some[-1])) for place, some in polled.items())
         self._lag = self._measure()
+        self._heed_idleness(time.monotonic())
         return len(records)
 
     def _handle(self, records: Sequence[Any]) -> None:
@@ -248,8 +255,7 @@ class RawIntake:
             metrics_enabled=False,
         )
         try:
-            # Before joining: a group leader of this library that has not learnt the topic yet gives nobody anything,
-            # and leaves it at that.
+            # Before joining, so that a leader knows what it shares out.
             if not consumer.partitions_for_topic(self._topic):
                 raise missing(self._topic)
             consumer.subscribe([self._topic], listener=_Assigned(self))
@@ -280,6 +286,16 @@ class RawIntake:
         except kafka_errors.KafkaError as error:
             self._counts["commit_errors"] += 1
             logger.warning("intake: positions are not committed: %s", error or type(error).__name__)
+
+    def _heed_idleness(self, now_s: float) -> None:
+        if self._lag.partitions:
+            self._idle_since, self._patience_s = None, IDLE_S
+        elif self._idle_since is None:
+            self._idle_since = now_s
+        elif now_s - self._idle_since > self._patience_s:
+            logger.info("intake: no partition in %g s; joining the group anew", self._patience_s)
+            self._idle_since, self._patience_s = None, min(MAX_IDLE_S, 2 * self._patience_s)
+            self._disconnect()
 
     def _measure(self) -> _Lag:
         places = sorted(self._consumer.assignment())

@@ -290,8 +290,9 @@ def test_a_crash_between_append_and_commit_repeats_and_adds_nothing(site, monkey
         site.send(fresh(seq))
     site.send(fresh(4), body=b"garbage")
 
-    def die(*_):
-        raise Killed
+    def die(_, following):
+        if following:
+            raise Killed
 
     first = site.intake()
     with monkeypatch.context() as patched:
@@ -344,6 +345,28 @@ def test_two_intakes_share_the_partitions_and_one_goes_on_alone(site):
         for thread in threads:
             thread.join(DEADLINE_S)
     assert names_of(site.rows("telemetry.reports")) == sorted((d, "boot-1", s) for d in devices for s in (1, 2))
+
+
+def test_a_member_that_gets_no_partition_joins_anew_ever_more_seldom(site):
+    intake = site.intake()
+    until(lambda: intake.step(0.1) or intake.status(now_ms())["partitions"])
+    shared_out = intake._lag
+    intake._lag = raw._Lag()
+    rejoined, second = [], 0.0
+    while len(rejoined) < 4:
+        intake._heed_idleness(second)
+        if intake._consumer is None:
+            rejoined.append(second)
+            intake._consumer = intake._connect()
+        second += 1.0
+    pauses = [after - before for before, after in itertools.pairwise([0.0, *rejoined])]
+    assert pauses == [11.0, 22.0, 42.0, 82.0]  # 10, 20, 40, 80 s of patience, looked at once a second
+    intake._lag = shared_out
+    intake._heed_idleness(second)
+    intake._lag = raw._Lag()
+    intake._heed_idleness(second)
+    intake._heed_idleness(second + 10.5)
+    assert intake._consumer is None
 
 
 def until(condition):

@@ -68,7 +68,13 @@ def test_what_one_process_writes_the_others_know_in_a_moment(open_kafka: OpenKaf
     writing, reading = open_kafka("a"), open_kafka("b")
     key = fill(writing)
     wait_for(lambda: content(reading) == content(writing))
-    assert reading.keys("box-1") == writing.keys("box-1")
+    # Look-ups follow the file a moment later: one never waits for another that reads it anew.
+    wait_for(
+        lambda: (
+            (reading.keys("box-1"), reading.rules(), reading.customers())
+            == (writing.keys("box-1"), writing.rules(), writing.customers())
+        )
+    )
     assert reading.keys("box-1")[0] == key
     assert reading.attributes("box-1", NOW + 5) == make_attributes(valid_from=NOW + 5, cohort="canary")
     assert reading.rules() == (RULE,)
