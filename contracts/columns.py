@@ -140,7 +140,7 @@ REJECTED = (
     Column("requests", "int64", "requests", "in refused rows; 0 when the whole report is refused: see the ledger"),
     Column("slices", "int64", "slices", "refused rows; 0 when the whole report is refused"),
     Column("body", "bytes", "", "the bytes as they came, cut at the size limit"),
-    Column("source", "string", "", "door it came through: gateway, raw, operator"),
+    Column("source", "string", "", "door it came through: gateway, kafka, operator"),
     Column("state", "string", "", "kept | replayed"),
 )
 
