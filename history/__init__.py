@@ -18,15 +18,16 @@ def open_store(url: str) -> Store:
     Raises BadStoreUrl, StoreLocked, StoreUnavailable when no server answers, or StoreError when it cannot be opened."""
     from history.errors import BadStoreUrl
 
-    parts = urlsplit(url)
-    if parts.scheme == "clickhouse":
+    scheme = url.partition(":")[0]
+    if scheme == "clickhouse":
         from history.clickhouse_store import ClickHouseStore
 
         return ClickHouseStore(url)
-    if parts.scheme != "chdb" or parts.netloc or not parts.path.startswith("/"):
+    if not url.startswith("chdb:///"):
         # Anything may stand in it, a password too: only the scheme is shown.
-        got = f"{parts.scheme}://…" if parts.scheme else "no scheme"
+        got = f"{scheme}://…" if "://" in url else "no scheme"
         raise BadStoreUrl(f"store: expected chdb:///absolute/path or clickhouse://user:password@host/db, got {got}")
+    parts = urlsplit(url)
     options: dict[str, Any] = {}
     for name, text in parse_qsl(parts.query, keep_blank_values=True):
         if name not in _OPTIONS:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -60,9 +59,10 @@ _DAILY = {
     "stored_reports": "reports",
     "reports": "reports",
 }
-_PARTITIONS = """SELECT DISTINCT partition FROM system.parts
-WHERE active AND database = currentDatabase() AND table = {table:String}"""
 # ruff: noqa: S608 - table names are this module's own; values are parameters.
+# Of what is stored, not of system.parts, which know one server only.
+_PARTITIONS = f"""SELECT DISTINCT intDiv(minute, {DAY_MS}) AS day FROM {{table}}
+WHERE minute < {{{{before:Int64}}}} ORDER BY day"""
 _HORIZON = """INSERT INTO ledger_horizon
 SELECT device, boot, max(seq), argMax(total_requests, seq), argMax(total_slices, seq), argMax(dropped_requests, seq),
     argMax(dropped_slices, seq), argMax(dropped_reports, seq), argMax(spool_dropped_requests, seq),
@@ -70,10 +70,15 @@ SELECT device, boot, max(seq), argMax(total_requests, seq), argMax(total_slices,
 FROM reports FINAL WHERE minute < {before:Int64} GROUP BY device, boot"""
 
 
-def backup(store: ChdbStore, destination: Path, now: int) -> Path:
+def backup(store: Store, destination: Path, now: int) -> Path:
     """Copy everything, as of one moment, into a new folder; returns it. The engine freezes the data while it copies;
     the manifest states the ledger, by which `restore` checks itself. Raises StoreError when the folder exists
-    or cannot be written."""
+    or cannot be written, and for a ClickHouse server, which has its own BACKUP."""
+    if not isinstance(store, ChdbStore):
+        raise StoreError(
+            "backup: expected the embedded engine; a ClickHouse server saves itself, with"
+            " BACKUP DATABASE .. TO Disk(..) while the sink is stopped (docs/operations.md)"
+        )
     destination = destination.absolute()
     if destination.exists():
         raise StoreError(f"backup: expected a folder that does not exist, got {destination}")
@@ -136,8 +141,8 @@ def _day(now: int, days: int) -> int:
 
 
 def _old_partitions(store: Store, table: str, before_day: int) -> list[int]:
-    rows: Mapping[str, list[Any]] = store.query(_PARTITIONS, {"table": table})
-    return sorted(int(p) for p in rows["partition"] if int(p) < before_day)
+    days: list[int] = store.query(_PARTITIONS.format(table=table), {"before": before_day * DAY_MS})["day"]
+    return days
 
 
 def _delete(store: Store, table: str, column: str, before: int) -> None:

@@ -15,6 +15,10 @@ from tests.history.store_contract import StoreContract
 class TestChdbStore(StoreContract):
     """The embedded engine keeps the contract."""
 
+    @pytest.fixture
+    def store(self, embedded):
+        return embedded.empty()
+
 
 def test_rows_are_there_after_closing_and_opening_again(own_path):
     with ChdbStore(own_path, min_free_bytes=0) as store:

@@ -334,9 +334,12 @@ def sum_of_drops(sent, boot):
     return 0 if last is None else last["dropped_requests"] - last["spool_dropped_requests"]
 
 
-@pytest.mark.parametrize("examples", [8, pytest.param(60, marks=pytest.mark.verify)])
-def test_the_books_tell_the_truth_of_any_fleet(shared_store, examples):
+@pytest.mark.parametrize(
+    ("where", "examples"), [("embedded", 8), ("served", 3), pytest.param("embedded", 60, marks=pytest.mark.verify)]
+)
+def test_the_books_tell_the_truth_of_any_fleet(request, where, examples):
     random.seed(0)
+    shared_store = request.getfixturevalue(where)
     run_state_machine_as_test(
         lambda: Fleet(shared_store),
         settings=settings(

@@ -36,7 +36,7 @@ def test_all_migrations_are_applied_once(store):
 @pytest.mark.parametrize("name", sorted(set(TABLES) - NOT_STORED))
 def test_live_tables_have_the_declared_columns(store, name):
     rows = store.query(
-        "SELECT name, type FROM system.columns WHERE database = 'dipper' AND table = {table:String}"
+        "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String}"
         " AND default_kind != 'MATERIALIZED' ORDER BY position",
         {"table": STORED_AS.get(name, name)},
     )

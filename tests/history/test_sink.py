@@ -210,7 +210,8 @@ def test_death_between_any_two_writes_loses_and_doubles_nothing(shared_store, lo
     assert deaths > 4
 
 
-def test_a_full_store_stops_the_sink_and_nothing_is_lost(store, log):
+def test_a_full_store_stops_the_sink_and_nothing_is_lost(embedded, log):
+    store = embedded.empty()
     reports = random_fleet(random.Random(6), boxes=2, minutes=2)
     send(log, *reports)
     sink = Sink(log, store, PROMPT)
