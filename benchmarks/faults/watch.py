@@ -71,9 +71,11 @@ class Watch:
 
     def wait_good(self, since_ms: int, deadline_s: float) -> float | None:
         """Seconds from a moment until everybody was there, data newer than that moment could be queried and was fresh
-        again, and stayed so for a round of reports; None at the deadline."""
+        again, and stayed so for a round of reports; None at the deadline. Raises ClusterError when nobody looks."""
         end = time.monotonic() + deadline_s
         while time.monotonic() < end:
+            if not self._thread.is_alive():
+                raise ClusterError("the watch ended; its reason stands above")
             found = lasting(list(self.samples), since_ms)
             if found is not None:
                 return (found - since_ms) / 1_000
@@ -102,7 +104,7 @@ class Watch:
         told = [m.metrics() for m in self._cluster.of("worker") if m.running]
         if sum(metrics.get(ASSIGNED, 0) for metrics in told) != self._cluster.partitions:
             return None
-        delays = [metrics.get(WATERMARK_DELAY) for metrics in told if metrics[ASSIGNED]]
+        delays = [metrics.get(WATERMARK_DELAY) for metrics in told if metrics.get(ASSIGNED)]
         return None if None in delays else max(d for d in delays if d is not None)
 
     def _newest_end(self) -> int | None:
