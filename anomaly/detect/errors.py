@@ -1,0 +1,18 @@
+"""What the detectors refuse, in terms of the argument that is wrong."""
+
+
+class DetectError(Exception):
+    """Base of every error of `anomaly.detect`."""
+
+    retriable = False
+
+
+class BadInput(DetectError):
+    """An argument breaks the contract. `field` names it, `row` the first offending series (None: all of it)."""
+
+    def __init__(self, field: str, message: str, row: int | None = None) -> None:
+        where = field if row is None else f"{field}[{row}]"
+        super().__init__(f"{where}: {message}")
+        self.field = field
+        self.message = message
+        self.row = row
