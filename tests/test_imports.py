@@ -32,7 +32,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "anomaly": {"numpy"},
     "ingest": {"crc32c", "kafka", "msgspec", "numpy", "pyarrow", "starlette", "uvicorn"},
     "streams": {"numpy", "pyarrow"},
-    "history": {"chdb", "numpy", "pyarrow"},
+    "history": {"chdb", "clickhouse_driver", "numpy", "pyarrow"},
     "feed": set(),
     "simulator": {"numpy"},
     "dashboards": {"numpy", "plotly", "starlette", "streamlit"},
