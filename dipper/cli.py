@@ -18,6 +18,7 @@ from ingest.bind import BindRefused
 from ingest.errors import IngestError
 from ingest.registry.errors import RegistryError
 from simulator.errors import SimulatorError
+from streams.settings import StreamsError
 
 # Modules with `add_parser(subparsers)`, in the order `--help` shows them. Imported for their parsers, so they defer
 # whatever is slow to import.
@@ -25,6 +26,7 @@ COMMANDS = (
     "dipper.demo_cli",
     "dipper.up_cli",
     "dipper.gateway_cli",
+    "dipper.worker_cli",
     "dipper.sink_cli",
     "dipper.dashboards_cli",
     "dipper.topics_cli",
@@ -41,7 +43,7 @@ COMMANDS = (
 )
 CHATTY = ("aiokafka", "faust", "kafka", "mode")  # they log every connection at INFO
 WRONG_INPUT = (SettingsError, ContractError, SimulatorError, BindRefused)
-NOT_DONE = (ControlError, DipperError, IngestError, LogError, RegistryError, StoreError)
+NOT_DONE = (ControlError, DipperError, IngestError, LogError, RegistryError, StoreError, StreamsError)
 
 
 class Command(Protocol):

@@ -58,8 +58,11 @@ METRICS: dict[str, Meaning] = {
     ),
     "dipper_open_minutes": Meaning("gauge", (), "minutes the stream holds open"),
     "dipper_emitted_messages_total": Meaning("counter", (), "messages the operators wrote"),
-    "dipper_rebuilds_total": Meaning(
-        "counter", (), "partitions whose open minutes were rebuilt from the log", "more than 10 in 1 h"
+    "dipper_rebuilding_partitions": Meaning(
+        "gauge", (), "partitions whose open minutes a worker still rebuilds from the log", "above 0 for 5 min"
+    ),
+    "dipper_rebalances_total": Meaning(
+        "counter", (), "times the group shared partitions out anew", "more than 10 in 1 h"
     ),
     "dipper_assigned_partitions": Meaning("gauge", (), "partitions this worker holds"),
     # history: dipper sink, dipper up

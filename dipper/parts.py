@@ -187,7 +187,8 @@ class StreamsPart(ReaderPart):
         "dipper_late_requests_total": "late_requests",
         "dipper_open_minutes": "open_minutes",
         "dipper_emitted_messages_total": "messages_emitted",
-        "dipper_rebuilds_total": "rebuilds",
+        "dipper_rebuilding_partitions": "rebuilding",
+        "dipper_rebalances_total": "rebalances",
         "dipper_assigned_partitions": "partitions",
     }
 

@@ -52,7 +52,7 @@ class StaySeated(AbstractPartitionAssignor):
         """All partitions of all topics to the chosen member."""
         ranked = sorted(members, key=lambda m: (bytes(m.metadata.user_data or b"") != SEATED, m.member_id))
         topics = sorted({topic for member in members for topic in member.metadata.topics})
-        everything = [(topic, sorted(cluster.partitions_for_topic(topic) or ())) for topic in topics]
+        everything = [(topic, sorted(cluster.partitions_for_topic(topic) or {0})) for topic in topics]
         return {
             member.member_id: ConsumerProtocolAssignment(0, everything if i == 0 else [], b"")
             for i, member in enumerate(ranked)

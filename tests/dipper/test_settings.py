@@ -15,7 +15,7 @@ from ingest.gateway import GatewaySettings
 from ingest.log.embedded import EmbeddedLog
 from ingest.log.kafka import KafkaLog
 from ingest.log.kafka_topics import TopicPlan
-from streams.settings import QualitySettings
+from streams.settings import QualitySettings, WorkerSettings
 
 
 def defaults_of(kind):
@@ -37,6 +37,7 @@ def defaults_of(kind):
         ("topics", TopicPlan),
         ("kafka", KafkaLog),
         ("group", Seat),
+        ("worker", WorkerSettings),
         ("watch", WatchSettings),
     ],
 )
