@@ -185,10 +185,13 @@ class Box:
         held.data = gzip.compress(text.encode(), GZIP_LEVEL, mtime=0)
 
     def due(self, now_ms: int, backlog: int) -> list[Held]:
-        """What to send now: the newest report, then up to `backlog` of the oldest."""
+        """What to send now: the newest report, then up to `backlog` of the oldest; after a failure the newest alone
+        finds out whether the gateway is back."""
         if now_ms < self.retry_at_ms or not self.held:
             return []
         waiting = [h for h in self.held.values() if not h.in_flight]
+        if self.failures:
+            return waiting[-1:]
         return waiting[-1:] + waiting[:-1][:backlog]
 
     def attempt(self, held: Held, at_ms: int) -> Attempt:
@@ -248,6 +251,9 @@ class Box:
                 self._stamp(held)
 
     def _back_off(self, now_ms: int) -> None:
+        """Wait longer after each failure. What was sent together fails together: that counts once."""
+        if now_ms < self.retry_at_ms:
+            return
         intervals = min(2**self.failures, MOST_BACKOFF_INTERVALS)
         self.failures = min(self.failures + 1, 16)
         jitter = hashlib.blake2b(f"{self.boot}:{now_ms}".encode(), digest_size=1).digest()[0] / 256

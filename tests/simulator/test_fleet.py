@@ -173,6 +173,25 @@ def test_clocks_out_of_the_window_learn_from_the_refusal():
     assert_agrees(fleet, gateway)
 
 
+def test_after_a_failure_the_newest_report_alone_finds_out_whether_the_gateway_is_back():
+    fleet = make_fleet(habits=CALM)
+    box = fleet.boxes[0]
+
+    def sent(k, status):
+        now = START + 10_000 * k
+        mine = [a for a in fleet.step(now) if a.box is box]
+        for attempt in mine:
+            fleet.answer(attempt, status, {}, now)
+        return len(mine), box.retry_at_ms - now
+
+    for k, (least_s, most_s) in ((1, (5, 10)), (2, (10, 20)), (4, (20, 40))):
+        n, wait_ms = sent(k, 503)
+        assert n == 1
+        assert least_s * 1_000 <= wait_ms <= most_s * 1_000
+    assert sent(8, 200)[0] == 1
+    assert sent(9, 200)[0] == 4  # the newest, and the three that failed
+
+
 def test_an_agent_that_was_dead_reports_the_past_under_a_new_boot():
     fleet = make_fleet([spec("agent_dead", 1, 2)], habits=CALM)
     gateway = Gateway(fleet)
