@@ -26,6 +26,7 @@ COMMANDS = (
     "dipper.demo_cli",
     "dipper.up_cli",
     "dipper.gateway_cli",
+    "dipper.intake_cli",
     "dipper.worker_cli",
     "dipper.sink_cli",
     "dipper.dashboards_cli",

@@ -85,8 +85,16 @@ METRICS: dict[str, Meaning] = {
     # every process of a cluster with a replica of the registry
     "dipper_registry_behind_records": Meaning("gauge", (), "entries of the registry not applied yet", "rising"),
     # intake of trusted nodes
-    "dipper_intake_accepted_total": Meaning("counter", (), "reports of trusted nodes taken in"),
-    "dipper_intake_refused_total": Meaning("counter", (), "reports of trusted nodes refused, kept with their reason"),
+    "dipper_intake_reports_stored_total": Meaning("counter", (), "reports of trusted nodes that are durable"),
+    "dipper_intake_reports_duplicate_total": Meaning("counter", (), "reports of theirs that had been stored before"),
+    "dipper_intake_reports_refused_total": Meaning(
+        "counter", (), "reports of theirs refused, kept with their reason", "sudden rise"
+    ),
+    "dipper_intake_slices_stored_total": Meaning("counter", (), "slices of theirs that are durable"),
+    "dipper_intake_slices_refused_total": Meaning("counter", (), "slices of theirs of unknown customers"),
+    "dipper_intake_unauthenticated_total": Meaning(
+        "counter", ("reason",), "records in telemetry.raw that nobody known signed; they count nowhere", "any increase"
+    ),
 }
 PROCESS_METRICS = {  # of prometheus_client's ProcessCollector
     "process_resident_memory_bytes": "memory the process really holds",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from contracts.topics import RAW
 from dipper.metrics import NO_LABELS, Reading, named
 from dipper.silence import SILENT_AFTER_MS
 from dipper.worker import Worker
@@ -215,15 +216,53 @@ class SinkPart(ReaderPart):
 
 
 class IntakePart(ReaderPart):
-    """The intake of reports that trusted nodes wrote to the log themselves."""
+    """The intake of reports that trusted nodes wrote to the log themselves. Its steps wait for outages to end, so it is
+    asked when one last succeeded."""
 
+    done = ("records_total", "stepped")
     names: ClassVar[Mapping[str, str]] = {
         "dipper_lag_seconds": "lag_s",
-        "dipper_records_total": "records",
-        "dipper_poison_total": "poison",
-        "dipper_intake_accepted_total": "accepted",
-        "dipper_intake_refused_total": "refused",
+        "dipper_records_total": "records_total",
+        "dipper_assigned_partitions": "partitions_held",
+        "dipper_intake_reports_stored_total": "reports_stored_total",
+        "dipper_intake_reports_duplicate_total": "reports_duplicate_total",
+        "dipper_intake_reports_refused_total": "reports_refused_total",
+        "dipper_intake_slices_stored_total": "slices_stored_total",
+        "dipper_intake_slices_refused_total": "slices_refused_total",
     }
+
+    def __init__(self, status: Callable[[], Status], settings: WatchSettings) -> None:
+        def with_sums() -> Status:
+            told = status()
+            stepped = told["stepped_ago_s"]
+            return {
+                **told,
+                "lag_by_topic": {RAW.name: told["lag_records"]},
+                "partitions_held": len(told["partitions"]),
+                "stepped": stepped is not None,
+            }
+
+        super().__init__("intake", with_sums, settings)
+
+    def ready(self, now: int) -> list[str]:
+        error = self._status()["error"]
+        return [*super().ready(now), *([f"intake: {error}"] if error else [])]
+
+    def progress(self, now: int) -> tuple[Hashable, bool]:
+        marker, waiting = super().progress(now)
+        return marker, waiting or not self._status()["stepped"]
+
+    def silent(self, now: int) -> str:  # noqa: ARG002
+        status = self._status()
+        ago_s = status["stepped_ago_s"] or 0.0
+        if ago_s * 1_000 < self._settings.silent_after_ms:
+            return ""
+        return f"alive, but got nothing done for {ago_s:.0f} s: {status['error'] or 'its step does not end'}"
+
+    def readings(self, now: int) -> Iterator[Reading]:
+        yield from super().readings(now)
+        for reason, count in self._status()["unauthenticated_total"].items():
+            yield "dipper_intake_unauthenticated_total", (reason,), count
 
 
 class RegistryPart(Base):

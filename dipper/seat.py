@@ -117,6 +117,7 @@ class Seat(ConsumerRebalanceListener):
                 partition_assignment_strategy=[self._assignor],
                 auto_offset_reset="earliest",
             )
+            self._consumer.partitions_for_topic(topic)  # whoever shares out needs to know them
         except KafkaError as error:
             raise LogUnavailable(f"group {group}: {error}") from None
         self._consumer.subscribe([topic], listener=self)

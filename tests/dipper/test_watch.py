@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.protocols import LogUnavailable
-from dipper.parts import Base, DependencyPart, SinkPart, StreamsPart, ThreadPart, WatchSettings
+from dipper.parts import Base, DependencyPart, IntakePart, SinkPart, StreamsPart, ThreadPart, WatchSettings
 from dipper.silence import Silence
 from dipper.watch import Watch
 from dipper.worker import Worker
@@ -204,3 +204,24 @@ def test_silence_is_said_exactly_when_nothing_moved_for_long_enough(looks):
         if since is None or marker != before or not expected:
             since, before = now, marker
         assert silence.look(marker, now, expected=expected) == (now - since if now - since >= 45_000 else None)
+
+
+INTAKE = {
+    "partitions": [0, 1], "lag_records": 4, "lag_s": 1.0, "stepped_ago_s": 0.2, "error": "", "records_total": 9,
+    "unauthenticated_total": {"bad_signature": 3},
+}  # fmt: skip
+
+
+def test_an_intake_that_only_waits_for_an_outage_to_end_is_silent_and_says_why():
+    assert IntakePart(lambda: INTAKE, LIMITS).silent(0) == ""
+    status = {**INTAKE, "stepped_ago_s": 46.0, "error": "no broker answers"}
+    part = IntakePart(lambda: status, LIMITS)
+    assert part.silent(0) == "alive, but got nothing done for 46 s: no broker answers"
+    assert part.ready(0) == ["intake: no broker answers"]
+
+
+def test_an_intake_counts_what_nobody_signed_by_reason():
+    readings = list(IntakePart(lambda: INTAKE, LIMITS).readings(0))
+    assert ("dipper_intake_unauthenticated_total", ("bad_signature",), 3) in readings
+    assert ("dipper_lag_records", ("intake", "telemetry.raw"), 4) in readings
+    assert ("dipper_assigned_partitions", (), 2) in readings
