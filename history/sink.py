@@ -8,6 +8,7 @@ identity, so the position may lag behind the rows but never run ahead of them.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,17 +20,17 @@ import pyarrow as pa
 from contracts import topics
 from contracts.protocols import Log, LogUnavailable, Store, StoredRecord, StoreError, StoreUnavailable, TopicPartition
 from contracts.times import MINUTE_MS
+from history.ahead import Block, ReadAhead
 from history.dirty import DirtyMinutes
 from history.feeds import Feed, Positions
 from history.identity import new_headers, new_slices
 from history.known import KnownReports
 from history.recompute import Recompute, RecomputeSettings
-from history.records import Decoded, Poison, decode, devices_of, joined
+from history.records import Poison, devices_of, joined
 from history.versions import Versions
 
 OTHER_TOPICS = (topics.VITALS.name, topics.REJECTED.name, topics.CHANGES.name, topics.QUALITY_MINUTES.name)
 _SUBMIT_TIMEOUT_S = 30.0
-_POLL_TIMEOUT_S = 1.0
 
 Parts = list[tuple[StoredRecord, pa.RecordBatch]]
 
@@ -84,11 +85,12 @@ class Sink:
         self._newest_end = 0
         self._newest_received = 0
         self._totals = dict.fromkeys(("slices", "reports", "duplicates", "poison"), 0)
+        self._ahead = ReadAhead(self._settings.block_rows, self._settings.poll_records)
         self._open()
 
     def _open(self) -> None:
         """Take up what is stored: at the start, and again after a failure."""
-        self.close()
+        self._close_feeds()
         versions = Versions(self._store)
         self._dirty = DirtyMinutes(self._store, versions)
         self._recompute = Recompute(self._store, self._dirty, versions, self._settings)
@@ -135,6 +137,10 @@ class Sink:
 
     def close(self) -> None:
         """Release the cursors; nothing is lost, whatever was read and not stored is read again."""
+        self._ahead.close()
+        self._close_feeds()
+
+    def _close_feeds(self) -> None:
         for feed in self._feeds.values():
             feed.close()
         self._feeds = {}
@@ -198,55 +204,39 @@ class Sink:
     def _consume(self, feed: Feed, cut: list[int], now: int) -> SinkStep:
         """Store a topic's records up to a cut, a block at a time; `caught_up` tells whether the cut was reached."""
         total = SinkStep()
-        for _ in range(self._settings.blocks_per_step):
-            records, decoded = self._block(feed, cut)
-            if records:
-                total = _plus(total, self._store_block(decoded, records, now))
-            if not feed.before(cut):
-                return total
-            if not records:
-                break
-            self._positions.save(feed.positions())
+        with contextlib.closing(self._ahead.blocks(feed, cut, self._settings.blocks_per_step)) as blocks:
+            for block in blocks:
+                if block.records:
+                    total = _plus(total, self._store_block(block, now))
+                if not block.rest:
+                    return total
+                if block.records:
+                    self._positions.save(block.positions)
         return replace(total, caught_up=False)
 
-    def _block(self, feed: Feed, cut: list[int]) -> tuple[int, Decoded]:
-        decoded = Decoded()
-        records = rows = 0
-        while rows < self._settings.block_rows and feed.before(cut):
-            polled = feed.poll(self._settings.poll_records, _POLL_TIMEOUT_S, cut)
-            if not polled:
-                break
-            records += len(polled)
-            part = decode(polled)
-            decoded.poison.extend(part.poison)
-            for table, batches in part.tables.items():
-                decoded.tables.setdefault(table, []).extend(batches)
-                rows += sum(batch.num_rows for _, batch in batches)
-        return records, decoded
-
-    def _store_block(self, decoded: Decoded, records: int, now: int) -> SinkStep:
+    def _store_block(self, block: Block, now: int) -> SinkStep:
         counts = {"slices": 0, "reports": 0, "duplicates": 0}
-        poison = list(decoded.poison)
-        for table, parts in decoded.tables.items():
-            poison.extend(self._store_parts(table, parts, counts, now))
+        poison = list(block.decoded.poison)
+        for table, parts in block.decoded.tables.items():
+            poison.extend(self._store_parts(table, parts, block.rows[table], counts, now))
         if poison:
             futures = self._log.submit([p.as_rejected(now) for p in poison])
             futures.result(_SUBMIT_TIMEOUT_S)
         for name, n in (*counts.items(), ("poison", len(poison))):
             self._totals[name] += n
-        return SinkStep(records, counts["slices"], counts["reports"], counts["duplicates"], len(poison))
+        return SinkStep(block.records, counts["slices"], counts["reports"], counts["duplicates"], len(poison))
 
-    def _store_parts(self, table: str, parts: Parts, counts: dict[str, int], now: int) -> list[Poison]:
+    def _store_parts(self, table: str, parts: Parts, rows: pa.Table, counts: dict[str, int], now: int) -> list[Poison]:
         """Store rows; where the engine refuses them, store record by record and name the one it refuses."""
         try:
-            self._store_rows(table, joined(parts), counts, now)
+            self._store_rows(table, rows, counts, now)
         except StoreUnavailable:
             raise
         except StoreError as error:
             if len(parts) == 1:
                 return [Poison(parts[0][0], "refused_by_store", str(error))]
             self._known = KnownReports(self._store, list(self._dirty.minutes))
-            return [p for part in parts for p in self._store_parts(table, [part], counts, now)]
+            return [p for part in parts for p in self._store_parts(table, [part], joined([part]), counts, now)]
         return []
 
     def _store_rows(self, table: str, rows: pa.Table, counts: dict[str, int], now: int) -> None:

@@ -95,6 +95,13 @@ class Conversation:
         self._source = Source(sock=sock)
         self._engine = engine
         self._account = (user, password)
+        self._file = os.memfd_create("blocks")  # what is inserted, for the engine to read
+
+    def close(self) -> None:
+        """Release what it holds."""
+        os.close(self._file)
+        self._engine.close()
+        self._sock.close()
 
     def serve(self) -> None:
         """Answer until the client goes away."""
@@ -227,16 +234,15 @@ class Conversation:
         if unknown:
             raise Refused(16, f"No such column {unknown[0]} in table {table}")
         self._sock.sendall(_packet([(name, types[name]) for name in names]))
-        file = os.memfd_create("block")
-        try:
-            while parts := self._block():
-                for part in parts:
-                    _write(file, part)
-                del parts, part
-                self._sock.sendall(_profile_events())
-            self._engine.insert(table, columns, file, settings)
-        finally:
-            os.close(file)
+        os.lseek(self._file, 0, os.SEEK_SET)
+        while parts := self._block():
+            for part in parts:
+                _write(self._file, part)
+            del parts, part
+            self._sock.sendall(_profile_events())
+        # Cut, not emptied first: pages that are there already cost nothing.
+        os.ftruncate(self._file, os.lseek(self._file, 0, os.SEEK_CUR))
+        self._engine.insert(table, columns, self._file, settings)
         self._sock.sendall(_profile_events() + varint(S_END))
 
     def _answer(self, sql: str, settings: Mapping[str, str], parameters: Mapping[str, str]) -> None:
@@ -346,14 +352,17 @@ class Server:
         return Engine(self._folder, self._memory_bytes)
 
     def _one(self, sock: socket.socket) -> None:
-        engine = self._engine()
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
-            Conversation(sock, engine, *self._account).serve()
-        except (Gone, OSError):
-            pass  # the client went away, or speaks no TLS
-        finally:
-            engine.close()
+        except OSError:  # it speaks no TLS
             sock.close()
+            return
+        conversation = Conversation(sock, self._engine(), *self._account)
+        try:
+            conversation.serve()
+        except (Gone, OSError):
+            pass
+        finally:
+            conversation.close()
