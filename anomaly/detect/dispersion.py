@@ -41,6 +41,13 @@ class Dispersion:
         factors: FloatArray = 1 + (trials - 1) * self._rho(trials, ratio)
         return factors
 
+    def scatter(self, total: FloatArray, ratio: FloatArray) -> FloatArray:
+        """(n,): relative standard deviation of the ratio beyond chance, over the longest horizon."""
+        trials = np.maximum(total * self._settings.horizons[-1], 1.0)
+        rho = self._rho(np.broadcast_to(trials, (len(self._settings.horizons), len(trials))), ratio)[-1]
+        scatter: FloatArray = np.sqrt(rho * (1 - ratio) / ratio)
+        return scatter
+
     def learn(self, minute: int, bad: FloatArray, total: FloatArray, ratio: FloatArray, taught: FloatArray) -> None:
         """Take a minute (since the epoch) in. ratio: (n,), what had been expected before; taught: (n,) 0..1, weight."""
         usable = (taught > 0) & ~np.isnan(ratio)

@@ -135,17 +135,21 @@ class Scale:
     """Added bad of total."""
     horizon: int
     """Minutes over which the dispersion is taken that fits it."""
-    least_relative: float
-    """It is never less than this part of what is usual: ratios drift by some percent within hours, and a sum finds
-    shifts from half its size on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShiftSettings:
     """For the shift against what is usual."""
 
-    scales: tuple[Scale, ...] = (Scale(0.05, 1, 0.15), Scale(0.01, 5, 0.1), Scale(0.003, 30, 0.15))
+    scales: tuple[Scale, ...] = (Scale(0.05, 1), Scale(0.01, 5), Scale(0.003, 30))
     """Each is found fastest by the sum made for it; a sum also finds what is larger, and from half of its size on."""
+
+    least_scatters: float = 4.0
+    """Shifts below this many times the scatter that the series itself shows over half an hour are not looked for: a sum
+    finds shifts from half its size on, and two standard deviations of drift are nothing to wake people for."""
+
+    least_relative: float = 0.05
+    """The same as a part of what is usual: baselines are not better than that."""
 
     most_per_minute: float = 10.0
     """Nats that one minute can add. What makes an incident takes 14: a minute alone is a hiccup, two are a dip."""

@@ -100,9 +100,10 @@ class Shift:
         gone = now - self._memory["measured"] > self._settings.max_gap_minutes
         held = np.where(gone, 0.0, self._memory["evidence"])
         faded = held * (1 - 1 / self._settings.memory_minutes)
+        scatter = self._dispersion.scatter(total, ratio)
         gains = np.stack(
             [
-                gain(bad, total, ratio, self._shifted(k, ratio), dispersion[self._horizon_of[k]])
+                gain(bad, total, ratio, self._shifted(k, ratio, scatter), dispersion[self._horizon_of[k]])
                 for k in range(len(self._settings.scales))
             ]
         )
@@ -166,12 +167,10 @@ class Shift:
         self._memory["dip_since"] = dip_since
         self._memory.minute = now
 
-    def _shifted(self, scale: int, ratio: FloatArray) -> FloatArray:
-        size = self._settings.scales[scale]
-        shifted: FloatArray = np.minimum(
-            ratio + np.maximum(size.added_ratio, size.least_relative * ratio), MOST_SHIFTED
-        )
-        return shifted
+    def _shifted(self, scale: int, ratio: FloatArray, scatter: FloatArray) -> FloatArray:
+        least = np.maximum(self._settings.least_relative, self._settings.least_scatters * scatter)
+        added = np.maximum(self._settings.scales[scale].added_ratio, least * ratio)
+        return np.minimum(ratio + added, MOST_SHIFTED)
 
     def _parts(self) -> dict[str, Memory]:
         return {"shift": self._memory, "season": self._season.memory, "dispersion": self._dispersion.memory}
