@@ -17,12 +17,9 @@ import logging
 import ssl
 import tempfile
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
-import aiokafka.codec  # type: ignore[import-untyped]
 import faust
-import zstandard
 from faust.app.base import BootStrategy
 from faust.auth import SASLCredentials
 from faust.types import TP, EventT
@@ -43,18 +40,6 @@ BUFFERED_EVENTS = (
     512  # in Faust, before it stops fetching; the bytes that wait for tasks are WorkerSettings.buffer_bytes
 )
 FETCH_BYTES = 4 * 1024 * 1024  # per partition and request
-
-
-class _Zstd:
-    """What aiokafka asks of cramjam's zstd, done by the library that kafka-python uses."""
-
-    @staticmethod
-    def decompress(payload: bytes) -> bytes:
-        return zstandard.ZstdDecompressor().decompressobj().decompress(payload)
-
-
-if aiokafka.codec.cramjam is None:  # without it aiokafka refuses the log's compression
-    aiokafka.codec.cramjam = SimpleNamespace(zstd=_Zstd)
 
 
 class WorkerFailed(StreamsError):

@@ -40,9 +40,9 @@ THIRD_PARTY: dict[str, set[str]] = {
 # module -> what it may import beside; its package imports such a module only where a setting asks for it
 OPTIONAL: dict[str, set[str]] = {
     "agent_exporter.kafka": {"kafka"},
-    "streams.faust_app": {"aiokafka", "faust", "zstandard"},
+    "streams.faust_app": {"aiokafka", "faust"},
 }
-THIRD_PARTY["dipper"] = set.union({"kafka", "prometheus_client", "uvloop"}, *THIRD_PARTY.values())
+THIRD_PARTY["dipper"] = set.union({"kafka", "prometheus_client", "uvloop", "yaml"}, *THIRD_PARTY.values())
 
 # anomaly/ has no input, no output, no clock and no random state of its own
 IMPURE = {

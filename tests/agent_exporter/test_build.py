@@ -35,7 +35,7 @@ def test_zipapp_runs_alone(built: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "dipper-agent: none.toml: cannot be read: No such file or directory\n")
 
 
-def test_wheel_holds_two_packages_and_asks_for_nothing(built: Path, tmp_path: Path) -> None:
+def test_wheel_holds_two_packages_and_asks_for_nothing_unless_it_writes_to_kafka(built: Path, tmp_path: Path) -> None:
     [wheel] = built.glob("dipper_agent-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -46,7 +46,9 @@ def test_wheel_holds_two_packages_and_asks_for_nothing(built: Path, tmp_path: Pa
     assert {t for t in top if not t.endswith(".dist-info")} == {"agent_exporter", "contracts"}
     assert "agent_exporter/nginx/dipper-log.conf" in names
     assert f"Version: {__version__}" in metadata
-    assert "Requires-Dist" not in metadata
+    required = [line for line in metadata.splitlines() if line.startswith("Requires-Dist:")]
+    assert required
+    assert [line for line in required if not line.endswith("; extra == 'kafka'")] == []
     assert "dipper-agent = agent_exporter.cli:main" in scripts
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from agent_exporter.cli import main; main(['--version'])"
