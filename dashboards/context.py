@@ -48,9 +48,10 @@ class Context:
     demo: bool = False
 
 
-# freshness_s: age of the newest stored report; lag_s: age of the oldest message of the log not yet stored (0: none);
-# rejected: refusals in the last hour.
-PIPELINE_KEYS = ("freshness_s", "lag_s", "rejected")
+# freshness_s: end of the newest interval that queries see, to now; stream_s: end of the newest minute the streams
+# emitted, to now; lag_s: age of the oldest message of the log not yet stored (0: none; left out where the process that
+# stores is another one); rejected: refusals in the last hour.
+PIPELINE_KEYS = ("freshness_s", "stream_s", "lag_s", "rejected")
 
 _context: Context | None = None
 

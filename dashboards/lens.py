@@ -13,6 +13,8 @@ from dashboards.style import Palette
 from dashboards.verdicts import FULL_COVERAGE
 
 STALE_AFTER_MS = 180_000  # newest minute older than this: the pages say so and judge nothing
+LATE_AFTER_S = 60.0  # history older than this is late: boxes report every 10 s, 5 to 15 s are normal
+STREAM_LATE_AFTER_S = 180.0  # likewise of the streams' newest minute, which ends up to a minute before it is emitted
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,17 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "range.7d": ("7 days", "7 天"),
     "range.30d": ("30 days", "30 天"),
     "pipeline.title": ("Our pipeline", "数据管道"),
-    "pipeline.freshness": ("Newest report", "最新上报"),
+    "pipeline.freshness": ("Freshness", "数据时延"),
+    "pipeline.freshness_is": (
+        "from the end of the newest interval that can be queried to now; 5 to 15 s are normal",
+        "从可查询的最新区间结束到现在；正常为 5 至 15 秒",
+    ),
+    "pipeline.stream": ("Stream minutes", "流式分钟"),
+    "pipeline.stream_is": (
+        "from the end of the newest minute the streams emitted to now; up to 2 min are normal",
+        "从流式作业输出的最新分钟结束到现在；2 分钟以内为正常",
+    ),
+    "pipeline.fresh": ("fresh", "及时"),
     "pipeline.lag": ("Not yet stored", "等待入库"),
     "pipeline.rejected": ("Rejected, last hour", "近一小时拒收"),
     "pipeline.late": ("late", "滞后"),
@@ -312,6 +322,15 @@ MESSAGES: dict[str, tuple[str, str]] = {
         'No new data for {span}: the newest is of {time}. Figures called "now" are of that time.',
         "已 {span}没有新数据：最新为 {time}。下文“当前”均指彼时。",
     ),
+    "late.notice": (
+        "History is late: the newest data is {span} old, 5 to 15 s are normal. The last minutes are not complete yet.",
+        "历史数据滞后：最新数据已是 {span}前，正常为 5 至 15 秒。最近几分钟尚不完整。",
+    ),
+    "late.do": (
+        "Boxes may report late, or our own pipeline may: dipper doctor says which part.",
+        "可能是节点上报滞后，也可能是我们自身的管道滞后：dipper doctor 可指明环节。",
+    ),
+    "fresh.detail": ("freshness {span}", "数据时延 {span}"),
     "stale.do": (
         "Check the pipeline: dipper doctor. Quality is not judged on data this old.",
         "请检查管道：dipper doctor。数据过旧，不作质量判定。",

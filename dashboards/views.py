@@ -14,7 +14,7 @@ import streamlit as st
 from contracts.entities import Customer
 from contracts.protocols import StoreError
 from dashboards import customer as customer_view
-from dashboards import frontend, ledger, markup, overview
+from dashboards import frontend, ledger, markup, overview, pipeline
 from dashboards.context import Context, NotReady, current
 from dashboards.figures import customer_figure
 from dashboards.lens import Lens
@@ -87,9 +87,12 @@ def _draw_overview(context: Context, lens: Lens, chosen: Range) -> None:
     view = overview.overview(fleet, customers, fresh=not lens.is_stale(fleet.newest))
     late = lens.is_stale(fleet.newest)
     sentence = w("stale.sentence", span=lens.span(lens.now - fleet.newest)) if late else overview.sentence(view, lens)
-    st.html(markup.answer(sentence, _details(lens, chosen, fleet.present_start, fleet.present_end)))
+    status = _status(context)
+    st.html(markup.answer(sentence, _details(lens, chosen, fleet.present_start, fleet.present_end, status)))
     if late:
         st.html(markup.stale(lens, fleet.newest))
+    elif pipeline.is_late(status):
+        st.html(pipeline.banner(status, lens))
     st.html(markup.figures(overview.key_figures(view, lens)))
     everything = len(view.rows) <= ROWS_FIRST or st.session_state.get("show_all", False)
     shown = len(view.rows) if everything else ROWS_FIRST
@@ -117,11 +120,21 @@ def _draw_empty(context: Context, lens: Lens, chosen: Range, customers: Any) -> 
     st.html(markup.blank(sentence, [w("empty.why"), do]))
 
 
-def _details(lens: Lens, chosen: Range, present_start: int, present_end: int) -> list[str]:
+def _status(context: Context) -> pipeline.Status:
+    """The pipeline's state; nothing when it cannot be had, which the sidebar shows."""
+    try:
+        return context.status()
+    except Exception as error:
+        _log.warning("the pipeline's state cannot be had: %s", error)
+        return {}
+
+
+def _details(lens: Lens, chosen: Range, start: int, end: int, status: pipeline.Status) -> list[str]:
     """What a page's figures rest on."""
     w = lens.words
     return [
-        w("present.span", start=lens.clock(present_start), end=lens.clock(present_end)),
+        pipeline.detail(status, lens),
+        w("present.span", start=lens.clock(start), end=lens.clock(end)),
         w("step.span", span=lens.span(chosen.step_ms)),
         w("zone", zone=lens.zone_name()),
         w("live", span=lens.span(REFRESH_S * 1000)),
@@ -156,9 +169,12 @@ def _draw_customer(context: Context, lens: Lens, chosen: Range, customer_id: str
     sentence = customer_view.sentence(view, lens)
     if late:
         sentence = w("stale.sentence", span=lens.span(lens.now - data.newest))
-    st.html(markup.answer(sentence, _details(lens, chosen, data.present_start, data.present_end)))
+    status = _status(context)
+    st.html(markup.answer(sentence, _details(lens, chosen, data.present_start, data.present_end, status)))
     if late:
         st.html(markup.stale(lens, data.newest))
+    elif pipeline.is_late(status):
+        st.html(pipeline.banner(status, lens))
     st.html(markup.figures(customer_view.key_figures(view, lens)))
     revision = f"{customer.id} {service} {chosen.name}"
     figure = customer_figure(view, customer_view.titles(view, lens), lens, revision)
@@ -182,8 +198,10 @@ def _ledger(language: str) -> None:
 def _draw_ledger(context: Context, lens: Lens) -> None:
     w = lens.words
     books = context.backend.books(lens.now)
+    status = _status(context)
     details = [
         w("ledger.scope"),
+        pipeline.detail(status, lens),
         w("pipeline.at", time=lens.clock(lens.now, seconds=True)),
         w("zone", zone=lens.zone_name()),
     ]
@@ -193,6 +211,8 @@ def _draw_ledger(context: Context, lens: Lens) -> None:
         st.html(ledger.refusals_table(books, lens))
         return
     st.html(markup.answer(ledger.sentence(books, lens), details))
+    if pipeline.is_late(status):
+        st.html(pipeline.banner(status, lens))
     st.html(ledger.equation(books, lens))
     st.html(ledger.devices_table(books, lens))
     left, right = st.columns(2, gap="large")

@@ -245,7 +245,12 @@ def make_context(customers: int = 10, now: int = NOW, *, demo: bool = False, **b
     """A context on made-up data."""
     age = int(backend.get("age_ms", 20_000))  # type: ignore[call-overload]
     empty = bool(backend.get("empty", False))
-    status = {"freshness_s": None if empty else age / 1000, "lag_s": 0.0 if age < 60_000 else age / 1000, "rejected": 3}
+    status = {
+        "freshness_s": None if empty else age / 1000,
+        "stream_s": None if empty else age / 1000 + 40,
+        "lag_s": 0.0 if age < 60_000 else age / 1000,
+        "rejected": 3,
+    }
     return Context(
         backend=SyntheticBackend(customers, now=now, **backend),  # type: ignore[arg-type]
         registry=make_registry(customers),

@@ -199,3 +199,15 @@ def test_viewers_share_an_answer_until_it_is_too_old(tmp_path: Path) -> None:
     backend.fleet(0, 60_000, 60_000)
     backend.fleet(60_000, 120_000, 60_000)
     assert store.asked == 3
+
+
+def test_freshness_is_told_from_history_itself(backend: HistoryBackend) -> None:
+    # the last interval of box-1 ended 25 s before NOW; one refusal came a minute before
+    assert backend.pipeline(NOW) == {"freshness_s": 25.0, "stream_s": None, "rejected": 1}
+    backend._store.execute(  # no streams ran: as if they had emitted minute 6, which ended at T0 + 7 min
+        "INSERT INTO stream_minutes (minute, customer, service) VALUES ({minute:Int64}, 'acme', 'vod')",
+        {"minute": T0 + 6 * MINUTE_MS},
+    )
+    assert backend.pipeline(NOW)["stream_s"] == 85.0
+    assert backend.pipeline(NOW + 2 * DAY_MS)["stream_s"] is None  # long ago says nothing of now
+    assert backend.pipeline(T0)["freshness_s"] == 0.0  # a clock behind the boxes' is no negative age

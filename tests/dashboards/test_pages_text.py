@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from contracts.times import MINUTE_MS
-from dashboards import customer, ledger, overview
+from dashboards import customer, ledger, overview, pipeline
 from dashboards.format import THIN
 from dashboards.model import Books, CustomerSeries, Fleet, Group, LostRange, Marker, Refusal, State, Sums
 from dashboards.pipeline import pipeline_markup
@@ -254,16 +254,30 @@ def test_ledger_tables_escape_and_count() -> None:
 
 
 def test_the_pipelines_state_is_amber_with_a_sign_when_late() -> None:
-    calm = pipeline_markup({"freshness_s": 8.0, "lag_s": 0.2, "rejected": 1_204}, LENS, demo=False)
-    assert f"8{THIN}s ago" in calm
+    calm = pipeline_markup({"freshness_s": 8.2, "stream_s": 75.0, "lag_s": 0.2, "rejected": 1_204}, LENS, demo=False)
+    assert f"8{THIN}s · fresh" in calm
+    assert f"1{THIN}min" in calm
     assert "nothing" in calm
     assert f"1{THIN}204" in calm
     assert "amber" not in calm
-    late = pipeline_markup({"freshness_s": 600.0, "lag_s": 61.0, "rejected": 0}, LENS, demo=True)
-    assert late.count("amber") == 2
-    assert late.count("⚠") == 2
+    status = {"freshness_s": 61.0, "stream_s": 181.0, "lag_s": 61.0, "rejected": 0}
+    late = pipeline_markup(status, LENS, demo=True)
+    assert late.count("amber") == 3
+    assert late.count("⚠") == 3
+    assert "· late" in late
     assert "simulated" in late
-    assert pipeline_markup({}, LENS, demo=False).count("no data") == 3
+    assert pipeline_markup({}, LENS, demo=False).count("no data") == 3  # whoever does not store knows of no lag
+
+
+def test_late_history_is_said_plainly_and_fresh_history_is_not() -> None:
+    fresh, late = {"freshness_s": 59.0}, {"freshness_s": 90.0}
+    assert (pipeline.is_late(fresh), pipeline.is_late(late), pipeline.is_late({})) == (False, True, False)
+    assert pipeline.banner(fresh, LENS) == pipeline.banner({}, LENS) == pipeline.detail({}, LENS) == ""
+    assert pipeline.detail(fresh, LENS) == f"freshness 59{THIN}s"
+    assert pipeline.detail(late, LENS).endswith(", late")
+    notice = pipeline.banner(late, LENS)
+    assert "History is late" in notice
+    assert 'class="d-notice late"' in notice
 
 
 def test_a_title_on_thin_data_says_how_thin() -> None:
