@@ -153,7 +153,8 @@ class Broker:
     def _format(self) -> None:
         """Write configurations; give new storage its cluster id."""
         running = []
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # A first byte of 0 is written "A": an id that begins with "-" would be taken for an option.
+        cluster = base64.urlsafe_b64encode(bytes(1) + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         for node in self.nodes:
             home = self._home(node)
             home.mkdir(parents=True, exist_ok=True)
