@@ -67,12 +67,11 @@ def new_slices(block: pa.Table, known: KnownReports, store: Store) -> Mask:
     """Which slices are the first of their identity, in the block and in the store."""
     keys = keys_of(block)
     known.load({device for device, _, _ in keys.reports})
-    seen = np.array(split(known.slices, keys.reports), bool)
     row = block["row"].to_numpy()
     packed = keys.report * (int(row.max()) + 1) + row
     new: Mask = np.zeros(len(row), bool)
     new[np.unique(packed, return_index=True)[1]] = True
-    doubtful = seen[keys.report]
+    doubtful = _seen(block, keys, known)
     if doubtful.any():
         minute = block["start"].to_numpy()[doubtful] // MINUTE_MS * MINUTE_MS
         reports = [keys.reports[r] for r in np.unique(keys.report[doubtful])]
@@ -81,6 +80,17 @@ def new_slices(block: pa.Table, known: KnownReports, store: Store) -> Mask:
         hit = [(*triple, n) in stored for triple, n in zip(triples, row[doubtful].tolist(), strict=True)]
         new[np.flatnonzero(doubtful)[hit]] = False
     return new
+
+
+def _seen(block: pa.Table, keys: Keys, known: KnownReports) -> Mask:
+    """Per row, whether slices of its report and customer came before."""
+    customer, names = _codes(block["customer"])
+    packed = keys.report * len(names) + customer
+    _, first, group = np.unique(packed, return_index=True, return_inverse=True)
+    reports = (keys.reports[r] for r in keys.report[first].tolist())
+    slices = [(*report, names[c]) for report, c in zip(reports, customer[first].tolist(), strict=True)]
+    seen: Mask = np.array(known.see(slices), bool)[group]
+    return seen
 
 
 def _stored(store: Store, reports: list[tuple[str, str, int]], first: int, last: int) -> set[tuple[str, str, int, int]]:

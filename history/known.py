@@ -13,6 +13,7 @@ _SEQS = """SELECT groupUniqArray(seq) AS seqs FROM reports
 WHERE device = {device:String} AND boot = {boot:String}"""
 _OF_DIRTY = "SELECT DISTINCT device, boot, seq FROM slices WHERE minute IN {minutes:Array(Int64)}"
 _LOAD_DEVICES = 2_000
+MAX_OPEN_RANGES = 250_000
 
 Boot = tuple[str, str]
 
@@ -52,6 +53,37 @@ class SeqRanges:
         """Inclusive ranges, ascending."""
         return list(zip(self._firsts, self._lasts, strict=True))
 
+    def __len__(self) -> int:
+        """How many ranges."""
+        return len(self._firsts)
+
+    def update(self, other: SeqRanges) -> None:
+        """Put all of another set in. O(ranges of both)."""
+        merged = SeqRanges()
+        for first, last in sorted(self.ranges() + other.ranges()):
+            if merged._lasts and first <= merged._lasts[-1] + 1:
+                merged._lasts[-1] = max(merged._lasts[-1], last)
+            else:
+                merged._firsts.append(first)
+                merged._lasts.append(last)
+        self._firsts, self._lasts = merged._firsts, merged._lasts
+
+    def without(self, other: SeqRanges) -> SeqRanges:
+        """What is here and not there, as a set of its own. O(ranges of this one x log of the other's)."""
+        left = SeqRanges()
+        for first, last in self.ranges():
+            begin, at = first, max(bisect_right(other._firsts, first) - 1, 0)
+            while begin <= last and at < len(other) and other._firsts[at] <= last:
+                if begin < other._firsts[at]:
+                    left._firsts.append(begin)
+                    left._lasts.append(other._firsts[at] - 1)
+                begin = max(begin, other._lasts[at] + 1)
+                at += 1
+            if begin <= last:
+                left._firsts.append(begin)
+                left._lasts.append(last)
+        return left
+
     def copy(self) -> SeqRanges:
         """An independent set."""
         other = SeqRanges()
@@ -63,15 +95,53 @@ class KnownReports:
     """Identities whose header is stored (`headers`) and whose slices may be stored (`slices`, a superset). A device is
     read from the store when it is first asked for.
 
+    Of a report whose header is still to come, the slices of some customers may be stored and those of others be unread:
+    partitions go by customer and are read at their own pace. `open` has those apart, by (device, boot, customer), so
+    that a catch-up need not ask the store about every report once per partition. It holds about `max_open_ranges`
+    ranges (some hundred bytes each) and a block's; beyond that they count as seen for every customer, which costs
+    questions to the store and no memory.
+
     Slices are stored before their header, and their minutes are marked dirty before both. So what an interrupted run
     stored without a header lies in minutes that are still dirty: those are read at the start."""
 
-    def __init__(self, store: Store, dirty_minutes: Sequence[int] = ()) -> None:
+    def __init__(
+        self, store: Store, dirty_minutes: Sequence[int] = (), *, max_open_ranges: int = MAX_OPEN_RANGES
+    ) -> None:
         self._store = store
+        self._max_open_ranges = max_open_ranges
         self._unheaded = store.query(_OF_DIRTY, {"minutes": list(dirty_minutes)}) if dirty_minutes else None
         self._devices: set[str] = set()
         self.headers: dict[Boot, SeqRanges] = {}
         self.slices: dict[Boot, SeqRanges] = {}
+        self.open: dict[tuple[str, str, str], SeqRanges] = {}
+
+    def see(self, slices: Iterable[tuple[str, str, int, str]]) -> list[bool]:
+        """Per (device, boot, seq, customer) whether its slices may be stored; all may be afterwards."""
+        result = []
+        for device, boot, seq, customer in slices:
+            whole = self.slices.get((device, boot))
+            if whole is not None and seq in whole:
+                result.append(True)
+                continue
+            ranges = self.open.get((device, boot, customer))
+            if ranges is None:
+                ranges = self.open[device, boot, customer] = SeqRanges()
+            result.append(seq in ranges)
+            ranges.add(seq)
+        if sum(map(len, self.open.values())) > self._max_open_ranges:
+            self._give_up_apart()
+        return result
+
+    def settle(self) -> None:
+        """Forget apart what headers have come for since: their slices are all stored."""
+        nothing = SeqRanges()
+        left = {key: ranges.without(self.slices.get(key[:2], nothing)) for key, ranges in self.open.items()}
+        self.open = {key: ranges for key, ranges in left.items() if len(ranges)}
+
+    def _give_up_apart(self) -> None:
+        for (device, boot, _), ranges in self.open.items():
+            self.slices.setdefault((device, boot), SeqRanges()).update(ranges)
+        self.open = {}
 
     def load(self, devices: Iterable[str]) -> None:
         """Make sure that the stored identities of these devices are known."""

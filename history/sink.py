@@ -192,7 +192,10 @@ class Sink:
         other_cuts = {name: self._log.end_offsets(name) for name in OTHER_TOPICS}
         done = self._consume(self._feeds[topics.SLICES.name], slices_cut, now)
         if done.caught_up:
-            done = _plus(done, self._consume(self._feeds[topics.REPORTS.name], headers_cut, now))
+            headers = self._consume(self._feeds[topics.REPORTS.name], headers_cut, now)
+            done = _plus(done, headers)
+            if headers.records:
+                self._known.settle()
         for name, cut in other_cuts.items():
             done = _plus(done, self._consume(self._feeds[name], cut, now))
         self._positions.save(self._read())

@@ -3,7 +3,18 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from history.known import SeqRanges, split
+from history.known import KnownReports, SeqRanges, split
+
+
+def holding(seqs):
+    ranges = SeqRanges()
+    for seq in seqs:
+        ranges.add(seq)
+    return ranges
+
+
+def members(ranges):
+    return {seq for first, last in ranges.ranges() for seq in range(first, last + 1)}
 
 
 @given(st.lists(st.integers(1, 30)))
@@ -29,3 +40,41 @@ def test_split_tells_first_sight_from_the_rest():
     seen = {}
     assert split(seen, [("d", "b", 1), ("d", "b", 1), ("d", "c", 1)]) == [False, True, False]
     assert split(seen, [("d", "b", 2), ("d", "b", 1)]) == [False, True]
+
+
+@given(st.sets(st.integers(1, 30)), st.sets(st.integers(1, 30)))
+def test_sets_are_joined_and_taken_from_each_other(some, others):
+    a, b = holding(some), holding(others)
+    assert members(a.without(b)) == some - others
+    a.update(b)
+    assert members(a) == some | others
+    assert members(b) == others
+    for found in (a.ranges(), holding(some).without(b).ranges()):
+        assert all(first <= last for first, last in found)
+        assert all(x[1] < y[0] for x, y in pairwise(found))
+
+
+class EmptyStore:
+    """A store that holds no report yet."""
+
+    def query(self, sql, parameters=None):
+        return {"device": [], "boot": [], "first": [], "last": [], "n": []}
+
+
+def test_a_report_is_seen_per_customer_until_its_header_came():
+    known = KnownReports(EmptyStore())
+    assert known.see([("d", "b", 1, "acme"), ("d", "b", 1, "beta"), ("d", "b", 2, "acme")]) == [False] * 3
+    assert known.see([("d", "b", 1, "acme"), ("d", "b", 2, "beta"), ("d", "c", 1, "acme")]) == [True, False, False]
+    split(known.slices, [("d", "b", 1)])
+    known.settle()
+    assert known.see([("d", "b", 1, "late")]) == [True], "after the header every customer's may be stored"
+    assert known.see([("d", "b", 2, "acme"), ("d", "b", 2, "late")]) == [True, False]
+
+
+def test_what_headers_never_come_for_stays_bounded_and_seen():
+    known = KnownReports(EmptyStore(), max_open_ranges=10)
+    for seq in range(1, 400, 2):
+        assert known.see([("d", "b", seq, "acme")]) == [False]
+        known.settle()
+        assert sum(map(len, known.open.values())) <= 10
+    assert known.see([("d", "b", seq, "acme") for seq in range(1, 380, 2)]) == [True] * 190
