@@ -1,4 +1,5 @@
-"""`dipper topics apply|check`: the log's topics on Kafka, as this program declares them."""
+"""`dipper topics apply|check|rights`: the log's topics on Kafka, and who may do what there, as this program declares
+them."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from contracts.rights import RIGHTS, acl_commands
 from dipper import settings
 from dipper.command import print_json, print_table, process_of
 
@@ -14,6 +16,7 @@ EPILOG = """\
 examples:
   DIPPER_KAFKA=k1:9092 dipper topics check
   dipper topics apply --kafka k1:9092,k2:9092,k3:9092 --policy policy.toml
+  dipper topics rights --kafka k1:9092 > acls.sh     one user per component, least rights
 
 What topics should be stands in [topics] of the policy: partitions, replication, retention. `apply` makes what is
 missing and corrects settings; it never deletes and never changes a number of partitions by itself, because a
@@ -40,6 +43,10 @@ def add_parser(subparsers: Any) -> None:
     apply.set_defaults(run=run_apply)
     check = verbs.add_parser("check", help="say what differs, change nothing")
     check.set_defaults(run=run_check)
+    rights = verbs.add_parser("rights", help="say what each component may do, as lines for kafka-acls.sh")
+    rights.add_argument("--kafka", metavar="BROKERS", help="HOST:PORT,.. (default: $DIPPER_KAFKA)")
+    rights.add_argument("--json", action="store_true", help="print JSON")
+    rights.set_defaults(run=run_rights)
     for verb in (apply, check):
         verb.add_argument("--kafka", metavar="BROKERS", help="HOST:PORT,.. (default: $DIPPER_KAFKA)")
         verb.add_argument("--partitions", type=int, metavar="N", help="instead of the policy's")
@@ -82,3 +89,13 @@ def run_check(arguments: argparse.Namespace) -> int:
     else:
         print("all topics are as declared")
     return 1 if any(finding.fatal for finding in findings) else 0
+
+
+def run_rights(arguments: argparse.Namespace) -> int:
+    """Rights; asks nobody."""
+    if arguments.json:
+        print_json({name: [dataclasses.asdict(right) for right in rights] for name, rights in RIGHTS.items()})
+    else:
+        brokers = arguments.kafka or settings.environment().get("DIPPER_KAFKA") or "HOST:PORT"
+        print("\n".join(acl_commands(brokers)))
+    return 0

@@ -1,0 +1,57 @@
+"""Rights on Kafka: the page operators follow, the program's own groups, and the lines for Kafka's tool agree."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from contracts.rights import RIGHTS, acl_commands
+from contracts.topics import BY_NAME
+from dipper.cli import main
+from dipper.history_writer import GROUP as SINK_GROUP
+from ingest.raw import GROUP as INTAKE_GROUP
+from ingest.registry.topic import transactional_id
+from streams.faust_app import GROUP as WORKER_GROUP
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+COLUMNS = (("Read", "topic"), ("Write", "topic"), ("Read", "group"), ("Write", "transactional-id"))
+
+
+def held(component, operation, resource):
+    return {r.name for r in RIGHTS[component] if (r.operation, r.resource) == (operation, resource)}
+
+
+@pytest.mark.parametrize("component", RIGHTS)
+def test_the_page_states_each_components_rights(component):
+    section = PAGE.split("### Rights in Kafka")[1].split("###")[0]
+    [row] = [line for line in section.splitlines() if line.startswith(f"| {component} |")]
+    stated = [set(re.findall(r"`([^`]+)`", cell)) for cell in row.strip("|").split("|")[1:]]
+    assert stated == [held(component, *column) for column in COLUMNS]
+
+
+def test_groups_and_transactional_ids_are_those_the_program_uses():
+    assert held("intake", "Read", "group") == {INTAKE_GROUP}
+    assert held("worker", "Read", "group") == {WORKER_GROUP}
+    assert held("sink", "Read", "group") == {SINK_GROUP}
+    assert held("gateway", "Write", "transactional-id") == {transactional_id("registry")}
+
+
+def test_only_who_needs_the_keys_reads_the_registry():
+    readers = {component for component in RIGHTS if "registry" in held(component, "Read", "topic")}
+    assert readers == {"gateway", "intake", "dashboards"}
+    assert {r.name for rights in RIGHTS.values() for r in rights if r.resource == "topic"} <= set(BY_NAME)
+
+
+def test_lines_for_kafkas_tool(capsys, monkeypatch):
+    lines = acl_commands("k1:9092")
+    assert (
+        "kafka-acls.sh --bootstrap-server k1:9092 --add --allow-principal User:dipper-node --operation Write "
+        "--topic telemetry.raw"
+    ) in lines
+    assert len(lines) == sum(len(rights) for rights in RIGHTS.values())
+    monkeypatch.delenv("DIPPER_KAFKA", raising=False)
+    assert main(["topics", "rights", "--kafka", "k1:9092"]) == 0
+    assert capsys.readouterr().out.splitlines() == lines
+    assert main(["topics", "rights", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == set(RIGHTS)
