@@ -23,8 +23,8 @@ from dipper.command import add_data_arguments, print_json, process_of
 from dipper.paths import Paths
 
 PACKAGES = (
-    "chdb", "clickhouse_driver", "faust", "kafka", "msgspec", "numpy", "plotly", "prometheus_client", "pyarrow",
-    "starlette", "streamlit", "uvicorn", "uvloop", "zstandard",
+    "chdb", "clickhouse_driver", "cramjam", "crc32c", "faust", "kafka", "msgspec", "numpy", "plotly",
+    "prometheus_client", "pyarrow", "starlette", "streamlit", "uvicorn", "uvloop", "yaml", "zstandard",
 )  # fmt: skip
 ANSWER_TIMEOUT_S = 10.0
 MIN_FREE_BYTES = 2 << 30
