@@ -135,13 +135,16 @@ class Scale:
     """Added bad of total."""
     horizon: int
     """Minutes over which the dispersion is taken that fits it."""
+    memory_minutes: float
+    """How fast its evidence fades, some horizons: what varies more slowly than the dispersion was taken for would add
+    up for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShiftSettings:
     """For the shift against what is usual."""
 
-    scales: tuple[Scale, ...] = (Scale(0.05, 1), Scale(0.01, 5), Scale(0.003, 30))
+    scales: tuple[Scale, ...] = (Scale(0.05, 1, 10), Scale(0.01, 5, 20), Scale(0.003, 30, 120))
     """Each is found fastest by the sum made for it; a sum also finds what is larger, and from half of its size on."""
 
     least_scatters: float = 4.0
@@ -159,9 +162,6 @@ class ShiftSettings:
 
     release: float = 8.0
     """Nats below which a dip is over: ten nats for usual in a row."""
-
-    memory_minutes: float = 120.0
-    """Evidence fades at this rate: nothing of interest needs longer, while small drifts add up for ever."""
 
     doubt: float = 3.0
     """Nats above which the level is followed with less weight: what may become a dip must not become usual first."""

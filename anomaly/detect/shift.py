@@ -76,6 +76,7 @@ class Shift:
         self._dispersion = Dispersion(dispersion, n_series)
         self._horizon_of = [dispersion.horizons.index(scale.horizon) for scale in settings.scales]
         n_scales = len(settings.scales)
+        self._keep = np.array([1 - 1 / scale.memory_minutes for scale in settings.scales])
         self._memory = Memory(
             {
                 "evidence": Field((n_scales,)),
@@ -99,7 +100,7 @@ class Shift:
         dispersion = self._dispersion.factors(total, ratio)
         gone = now - self._memory["measured"] > self._settings.max_gap_minutes
         held = np.where(gone, 0.0, self._memory["evidence"])
-        faded = held * (1 - 1 / self._settings.memory_minutes)
+        faded = held * self._keep[:, None]
         scatter = self._dispersion.scatter(total, ratio)
         gains = np.stack(
             [

@@ -22,9 +22,9 @@ def test_the_worked_example_is_current():
     dip = False
     for clock, bad in (("20:02", 25), ("20:03", 70), ("20:04", 60), ("20:05", 26), ("20:06", 24)):
         gained = gain(np.array([float(bad)]), 5_000 * ONE, 0.005 * ONE, 0.015 * ONE, 2 * ONE)[0]
-        total *= 1 - 1 / settings.memory_minutes
+        total *= 1 - 1 / settings.scales[1].memory_minutes
         total = min(max(0.0, total + min(gained, settings.most_per_minute)), settings.most_evidence)
-        chance = len(settings.scales) * exp(-total)
+        chance = min(1.0, len(settings.scales) * exp(-total))
         dip = chance <= limit or (dip and total >= settings.release)
         shown = f"{chance:.1e}" if total else ""
         cells = [clock, bad, f"{gained:.2f}", f"{total:.2f}", shown, "dip" if dip else "ok"]
