@@ -11,6 +11,7 @@ from typing import Protocol, cast
 
 from contracts.errors import ContractError
 from contracts.protocols import LogError, StoreError
+from dipper import library_logs
 from dipper.control import ControlError
 from dipper.errors import DipperError
 from dipper.settings import ENVIRONMENT, SettingsError
@@ -42,7 +43,6 @@ COMMANDS = (
     "dipper.history_cli",
     "dipper.localise_cli",
 )
-CHATTY = ("aiokafka", "faust", "kafka", "mode")  # they log every connection at INFO
 WRONG_INPUT = (SettingsError, ContractError, SimulatorError, BindRefused)
 NOT_DONE = (ControlError, DipperError, IngestError, LogError, RegistryError, StoreError, StreamsError)
 
@@ -71,8 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; exit code 0 done, 1 not done, 2 wrong input."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    for library in CHATTY:
-        logging.getLogger(library).setLevel(logging.WARNING)
+    library_logs.tame()
     parsed = build_parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))
