@@ -28,9 +28,12 @@ ENVIRONMENT: dict[str, str] = {
     "DIPPER_PUBLIC": "HOST:PORT of a second listener for boxes: telemetry, enrolment, changes (default: none)",
     "DIPPER_TLS_CERT": "certificate file of the public listener",
     "DIPPER_TLS_KEY": "its private key file",
+    "DIPPER_METRICS": "HOST:PORT of a listener for /metrics, /healthz and /readyz alone, with a token (default: none)",
+    "DIPPER_METRICS_TOKEN": "what Prometheus shows there as its bearer token, 16 characters or more",
     "DIPPER_POLICY": "TOML file with policy numbers that differ from the defaults",
 }
 DEFAULT_PORT = 8410
+LEAST_TOKEN = 16
 # What the command line may override.
 GIVEN = ("data", "store", "kafka", "host", "port", "public", "tls_cert", "tls_key", "policy")
 POLICY = Path(__file__).with_name("policy.toml")
@@ -61,6 +64,8 @@ class ProcessSettings:
     policy: Path | None
     store: str | None = dataclasses.field(default=None, repr=False)
     kafka: KafkaSettings | None = None
+    metrics: Listener | None = None
+    metrics_token: str | None = dataclasses.field(default=None, repr=False)
 
     def needs_kafka(self) -> KafkaSettings:
         """How to reach Kafka. Raises SettingsError without."""
@@ -106,7 +111,18 @@ def from_environment(environment: Mapping[str, str], **given: Any) -> ProcessSet
         policy=None if policy is None else Path(policy),
         store=pick("store", "DIPPER_STORE"),
         kafka=kafka,
+        **_metrics(environment),
     )
+
+
+def _metrics(environment: Mapping[str, str]) -> dict[str, Any]:
+    address, token = (environment.get(name) or None for name in ("DIPPER_METRICS", "DIPPER_METRICS_TOKEN"))
+    if address is None:
+        return {}
+    if token is None or len(token) < LEAST_TOKEN:
+        got = "none" if token is None else f"{len(token)} characters"
+        raise SettingsError(f"DIPPER_METRICS_TOKEN: expected {LEAST_TOKEN} characters or more, got {got}")
+    return {"metrics": _listener("DIPPER_METRICS", address), "metrics_token": token}
 
 
 def _port(name: str, text: str) -> int:

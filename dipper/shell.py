@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
+from dipper.guarded import Guarded
 from dipper.servers import Server, bind, server_for, started
 from dipper.settings import Listener, ProcessSettings
 from dipper.watch import PATHS, Watch
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 STOP_WORKER_S = 60.0
 OPEN_DEADLINE_S = 60.0
-HEALTH_DOORS = (Door("metrics", False, "scrape them from this machine, or through a tunnel or a proxy of yours"),)
+HEALTH_DOORS = (Door("metrics", False, "give scrapers DIPPER_METRICS, which asks for a token"),)
 
 T = TypeVar("T")
 
@@ -115,7 +116,7 @@ class Shell:
             worker.start()
 
     async def _listen(self, stack: contextlib.AsyncExitStack) -> None:
-        for door in self.listeners():
+        for door in [*self.listeners(), *self._scraped()]:
             sock = bind(door.listener, door.name)
             tls = {"tls_cert": self.settings.tls_cert, "tls_key": self.settings.tls_key} if door.tls else {}
             server = server_for(door.app, **tls)
@@ -124,6 +125,13 @@ class Shell:
             await started(server, serving)
             if door.name == "DIPPER_PORT":
                 self.address = f"http://{door.listener.host}:{sock.getsockname()[1]}"
+
+    def _scraped(self) -> list[Opening]:
+        """Metrics and health for who shows a token, on an address the network may reach."""
+        listener, token = self.settings.metrics, self.settings.metrics_token
+        if listener is None or token is None:
+            return []
+        return [Opening(Guarded(self.watch, token), listener, "DIPPER_METRICS")]
 
     async def _until_stopped(self, background: Callable[[Self], Awaitable[None]] | None) -> None:
         waiting = asyncio.create_task(self._stopping.wait())
