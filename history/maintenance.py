@@ -29,6 +29,7 @@ class Retention:
     reports: int = 35
     device_minutes: int = 8
     cell_minutes: int = 35
+    cell_hours: int = 100
     stream_minutes: int = 3
     vitals: int = 14
     exemplars: int = 14
@@ -54,6 +55,7 @@ _DAILY = {
     "exemplars": "exemplars",
     "stream_minutes": "stream_minutes",
     "cell_minutes": "cell_minutes",
+    "cell_hours": "cell_hours",
     "device_minutes": "device_minutes",
     "box_minutes": "device_minutes",
     "stored_reports": "reports",
@@ -61,8 +63,8 @@ _DAILY = {
 }
 # ruff: noqa: S608 - table names are this module's own; values are parameters.
 # Of what is stored, not of system.parts, which know one server only.
-_PARTITIONS = f"""SELECT DISTINCT intDiv(minute, {DAY_MS}) AS day FROM {{table}}
-WHERE minute < {{{{before:Int64}}}} ORDER BY day"""
+_PARTITIONS = f"""SELECT DISTINCT intDiv({{column}}, {DAY_MS}) AS day FROM {{table}}
+WHERE {{column}} < {{{{before:Int64}}}} ORDER BY day"""
 _HORIZON = """INSERT INTO ledger_horizon
 SELECT device, boot, max(seq), argMax(total_requests, seq), argMax(total_slices, seq), argMax(dropped_requests, seq),
     argMax(dropped_slices, seq), argMax(dropped_reports, seq), argMax(spool_dropped_requests, seq),
@@ -130,6 +132,7 @@ def expire(store: Store, now: int, retention: Retention | None = None) -> dict[s
             store.execute(f"ALTER TABLE {table} DROP PARTITION {partition}")
             dropped[table] = dropped.get(table, 0) + 1
     _delete(store, "rejected", "received_at", now - retention.rejected * DAY_MS)
+    _delete(store, "cell_days", "day", now - retention.minutes * DAY_MS)
     for table in ("minutes", "coverage_minutes", "restatements"):
         _delete(store, table, "minute", now - retention.minutes * DAY_MS)
     _forget_dirty(store, _day(now, retention.slices) * DAY_MS)
@@ -141,7 +144,10 @@ def _day(now: int, days: int) -> int:
 
 
 def _old_partitions(store: Store, table: str, before_day: int) -> list[int]:
-    days: list[int] = store.query(_PARTITIONS.format(table=table), {"before": before_day * DAY_MS})["day"]
+    column = "hour" if table == "cell_hours" else "minute"
+    days: list[int] = store.query(_PARTITIONS.format(table=table, column=column), {"before": before_day * DAY_MS})[
+        "day"
+    ]
     return days
 
 

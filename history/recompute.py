@@ -16,6 +16,7 @@ import pyarrow as pa
 from contracts.protocols import Store
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, PLACEMENT_TTL_MINUTES, WATERMARK_DELAY_MS, minute_of
 from history import rollups
+from history.cell_rollups import CellRollups
 from history.coverage_table import write_coverage
 from history.dirty import DirtyMinutes
 from history.versions import Versions
@@ -52,6 +53,7 @@ class Recompute:
         self._dirty = dirty
         self._versions = versions
         self._settings = settings or RecomputeSettings()
+        self._cells = CellRollups(store, versions)
         self._newest_data = int(store.query(_NEWEST_DATA)["minute"][0])
         # Unknown after a start without coverage: the first minute that ends sets it.
         self._closed_through = int(store.query(_CLOSED_THROUGH)["minute"][0]) or None
@@ -77,14 +79,18 @@ class Recompute:
                 late.append(minute)
         late = sorted(late, key=lambda m: self._dirty.minutes[m].since)[: self._settings.late_minutes_per_step]
         self._refresh(sorted(live), now)
-        return len(live) + self._close(due + late, now)
+        done = len(live) + self._close(due + late, now)
+        self._cells.step(self._closed_through, self._dirty.minutes)
+        return done
 
     def finish(self, now: int) -> int:
         """Recompute every dirty minute, open ones as far as they have come; open ones stay dirty."""
         closed = [m for m in self._dirty.minutes if self.is_closed(m, now)]
         live = [m for m, entry in self._dirty.minutes.items() if m not in closed and entry.fresh]
         self._refresh(sorted(live), now)
-        return len(live) + self._close(closed, now)
+        done = len(live) + self._close(closed, now)
+        self._cells.step(self._closed_through, self._dirty.minutes, most=None)
+        return done
 
     def _live_due(self, minute: int, now: int) -> bool:
         every = self._settings.live_refresh_ms
@@ -111,6 +117,7 @@ class Recompute:
                 self._store.execute(statement, parameters)
         write_coverage(self._store, sorted(targets), self._versions.next())
         self._coarser(minutes)
+        self._cells.owe(minutes)
         self._log_restatements(before, self._shown(minutes), now)
         self._closed_through = max([self._closed_through or 0, *minutes, *silent])
         self._dirty.clear(minutes)

@@ -85,5 +85,16 @@ GROUP BY at, customer, service"""
 HOURS = _coarser("hours", "minutes", "hour", "minute", HOUR_MS)
 DAYS = _coarser("days", "hours", "day", "hour", DAY_MS)
 
+
+def _coarser_cells(table: str, source: str, column: str, fine: str, width_ms: int) -> str:
+    return f"""INSERT INTO {table} ({column}, {_CELLS}, {_MEASURES}, version)
+SELECT {{start:Int64}} AS at, {_CELLS}, {_SUMS}, {_MERGED_SMALL}, {{version:UInt64}}
+FROM {source} FINAL WHERE {fine} >= {{start:Int64}} AND {fine} < {{start:Int64}} + {width_ms}
+GROUP BY at, {_CELLS}"""
+
+
+CELL_HOURS = _coarser_cells("cell_hours", "cell_minutes", "hour", "minute", HOUR_MS)
+CELL_DAYS = _coarser_cells("cell_days", "cell_hours", "day", "hour", DAY_MS)
+
 SLICES_PER_MINUTE = """SELECT minute, count() AS slices FROM slices
 WHERE minute IN {minutes:Array(Int64)} GROUP BY minute"""

@@ -18,6 +18,8 @@ SHARDED_BY = {
     "hours": "customer",
     "days": "customer",
     "cell_minutes": "customer",
+    "cell_hours": "customer",
+    "cell_days": "customer",
     "device_minutes": "device",
     "box_minutes": "device",
     "coverage_minutes": "customer",
