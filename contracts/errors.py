@@ -26,3 +26,16 @@ class ContractError(ValueError):
         self.expected = expected
         self.got = shorten(got)
         super().__init__(f"{field}: expected {expected}, got {self.got}")
+
+    def below(self, path: str) -> ContractError:
+        """The same refusal, its field in a larger whole: `path` is put in front."""
+        return ContractError(self.reason, f"{path}{self.field}", self.expected, _Shown(self.got))
+
+
+class _Shown(str):
+    """What `shorten` has made already."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)

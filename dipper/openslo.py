@@ -26,18 +26,15 @@ is Dipper itself, written into the SLO or referred to by the name of an SLI docu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-import yaml
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from contracts.auth import check_id
 from contracts.entities import Objective
 from contracts.errors import ContractError
+from dipper.openslo_text import Node, documents
 
-API_VERSION = "openslo/v1"
 SOURCE = "dipper"
-MAX_CHARS = 1_000_000
 _NOTHING_FOR_US = ("Service", "DataSource")
 """Kinds that may stand beside the SLOs: what they say is known here already."""
 
@@ -49,22 +46,8 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
     itself refuses. Anything that would be ignored silently is refused: anchors, repeated keys, alert policies (the
     detector's rules are Dipper's own), more than one objective per SLO, other budgeting methods.
     """
-    if len(text) > MAX_CHARS:
-        raise ContractError("bad_openslo", "text", f"at most {MAX_CHARS} characters", len(text))
-    documents = [_Node(f"document {n}", document) for n, document in enumerate(_load(text), 1) if document is not None]
-    indicators: dict[str, _Node] = {}
+    slos, indicators = slos_of(text)
     objectives = []
-    slos = []
-    for document in documents:
-        document.one_of("apiVersion", (API_VERSION,))
-        kind = document.one_of("kind", ("SLO", "SLI", *_NOTHING_FOR_US))
-        if kind == "SLI":
-            name = document.child("metadata").text("name")
-            if name in indicators:
-                raise document.child("metadata").wrong("name", "a name no other SLI of this text has", name)
-            indicators[name] = document.child("spec")
-        elif kind == "SLO":
-            slos.append(document)
     seen: dict[tuple[str, str, str], str] = {}
     for slo in slos:
         objective = _objective(slo, indicators)
@@ -76,28 +59,74 @@ def parse_objectives(text: str) -> tuple[Objective, ...]:
     return tuple(objectives)
 
 
-def _objective(slo: _Node, indicators: Mapping[str, _Node]) -> Objective:
+def slos_of(text: str) -> tuple[list[Node], dict[str, Node]]:
+    """The SLO documents of a text, and specs of its SLI documents by name. Raises ContractError `bad_openslo`."""
+    slos: list[Node] = []
+    indicators: dict[str, Node] = {}
+    for document in documents(text):
+        kind = document.one_of("kind", ("SLO", "SLI", *_NOTHING_FOR_US))
+        if kind == "SLI":
+            name = document.child("metadata").text("name")
+            if name in indicators:
+                raise document.child("metadata").wrong("name", "a name no other SLI of this text has", name)
+            indicators[name] = document.child("spec")
+        elif kind == "SLO":
+            slos.append(document)
+    return slos, indicators
+
+
+def _objective(slo: Node, indicators: Mapping[str, Node]) -> Objective:
     slo.child("metadata").text("name")
     spec = slo.child("spec")
     spec.one_of("budgetingMethod", ("Occurrences",))
-    for refused in ("alertPolicies", "timeWindow"):
-        if refused in spec.fields:
-            raise spec.wrong(refused, "to be left out: rules and windows are Dipper's own", spec.fields[refused])
+    refuse(spec, ("alertPolicies", "timeWindow"), "to be left out: rules and windows are Dipper's own")
+    measured = measured_by(slo, indicators)
+    objective = only_objective(spec)
+    refuse(
+        objective, ("op", "value", "timeSliceTarget", "timeSliceWindow"), "to be left out for a ratio of occurrences"
+    )
+    return Objective(
+        customer=measured.customer,
+        service=measured.service,
+        measure=measured.measure,
+        target=target_of(objective),
+        threshold=measured.threshold,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What an SLO counts."""
+
+    customer: str
+    service: str
+    measure: str
+    threshold: float | None
+
+
+def measured_by(slo: Node, indicators: Mapping[str, Node]) -> Measured:
+    """What an SLO counts, by its own indicator or the one it names."""
+    spec = slo.child("spec")
     source = _source(_indicator(spec, indicators))
     unknown = sorted(set(source.fields) - {"customer", "measure", "threshold"}, key=str)
     if unknown:
         raise source.wrong(str(unknown[0]), "customer, measure or threshold", unknown[0])
-    threshold = None if source.fields.get("threshold") is None else source.number("threshold")
-    return Objective(
+    return Measured(
         customer=check_id(f"{source.path}.customer", source.text("customer")),
         service=check_id(f"{spec.path}.service", spec.text("service")),
         measure=source.text("measure"),
-        target=_target(spec),
-        threshold=threshold,
+        threshold=None if source.fields.get("threshold") is None else source.number("threshold"),
     )
 
 
-def _indicator(spec: _Node, indicators: Mapping[str, _Node]) -> _Node:
+def refuse(node: Node, names: Sequence[str], expected: str) -> None:
+    """Refuse fields that would be ignored."""
+    for name in names:
+        if name in node.fields:
+            raise node.wrong(name, expected, node.fields[name])
+
+
+def _indicator(spec: Node, indicators: Mapping[str, Node]) -> Node:
     """The SLI's own spec."""
     if ("indicator" in spec.fields) == ("indicatorRef" in spec.fields):
         raise spec.wrong("indicator", "either indicator or indicatorRef", sorted(spec.fields, key=str))
@@ -106,12 +135,10 @@ def _indicator(spec: _Node, indicators: Mapping[str, _Node]) -> _Node:
     return indicators[spec.one_of("indicatorRef", tuple(indicators))]
 
 
-def _source(indicator: _Node) -> _Node:
+def _source(indicator: Node) -> Node:
     """What Dipper is asked to count as bad."""
     ratio = indicator.child("ratioMetric")
-    for refused in ("good", "raw", "rawType"):
-        if refused in ratio.fields:
-            raise ratio.wrong(refused, "bad and total only", ratio.fields[refused])
+    refuse(ratio, ("good", "raw", "rawType"), "bad and total only")
     sources = {part: ratio.child(part).child("metricSource") for part in ("bad", "total")}
     for source in sources.values():
         source.one_of("type", (SOURCE,))
@@ -124,14 +151,16 @@ def _source(indicator: _Node) -> _Node:
     return bad
 
 
-def _target(spec: _Node) -> float:
+def only_objective(spec: Node) -> Node:
+    """The one entry of `objectives`."""
     listed = spec.fields.get("objectives")
     if not isinstance(listed, list) or len(listed) != 1:
         raise spec.wrong("objectives", "a list of exactly one objective", listed)
-    objective = _Node(f"{spec.path}.objectives[0]", listed[0])
-    for refused in ("op", "value", "timeSliceTarget", "timeSliceWindow"):
-        if refused in objective.fields:
-            raise objective.wrong(refused, "to be left out for a ratio of occurrences", objective.fields[refused])
+    return Node(f"{spec.path}.objectives[0]", listed[0])
+
+
+def target_of(objective: Node) -> float:
+    """`target` or `targetPercent` as a share, 0 and 1 excluded."""
     if ("target" in objective.fields) == ("targetPercent" in objective.fields):
         raise objective.wrong("target", "either target or targetPercent", sorted(objective.fields, key=str))
     name = "target" if "target" in objective.fields else "targetPercent"
@@ -140,71 +169,3 @@ def _target(spec: _Node) -> float:
     if not 0 < target < most:
         raise objective.wrong(name, f"above 0 and below {most}", objective.fields[name])
     return target if most == 1 else round(target / 100, 12)
-
-
-class _Node:
-    """A mapping of the text, which knows where it stands."""
-
-    def __init__(self, path: str, value: object) -> None:
-        if not isinstance(value, dict):
-            raise ContractError("bad_openslo", path, "a mapping", value)
-        self.path = path
-        self.fields: dict[Any, Any] = value
-
-    def _at(self, name: str) -> str:
-        return f"{self.path}{'.' if ': ' in self.path else ': '}{name}"
-
-    def child(self, name: str) -> _Node:
-        return _Node(self._at(name), self.fields.get(name))
-
-    def wrong(self, name: str, expected: str, got: object) -> ContractError:
-        return ContractError("bad_openslo", self._at(name), expected, got)
-
-    def text(self, name: str) -> str:
-        value = self.fields.get(name)
-        if not isinstance(value, str) or not value:
-            raise self.wrong(name, "a text", value)
-        return value
-
-    def number(self, name: str) -> float:
-        value = self.fields.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(name, "a number", value)
-        return float(value)
-
-    def one_of(self, name: str, allowed: tuple[str, ...]) -> str:
-        value = self.fields.get(name)
-        if value not in allowed:
-            raise self.wrong(name, f"one of {', '.join(allowed) or '(none there)'}", value)
-        return str(value)
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain data only: no tags, no anchors (they can grow without bound), no key twice."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark: yaml.Mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="anchors and aliases are not used here", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key.value, str) or key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem="expected each key once, as a plain text", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _load(text: str) -> list[Any]:
-    try:
-        return list(yaml.load_all(text, Loader=_Loader))  # a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "text"
-        raise ContractError("bad_openslo", where, "YAML", error.problem or str(error)) from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ContractError("bad_openslo", "text", "YAML", str(error).splitlines()[0]) from None
