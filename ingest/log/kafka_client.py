@@ -20,6 +20,12 @@ TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 INVALID = (errors.InvalidRecordError, errors.InvalidTimestampError)
 REFUSED = (errors.AuthorizationError, errors.SaslAuthenticationFailedError, errors.UnsupportedSaslMechanismError)
 
+# Clients try again and again, so a refused password and a broker that is still starting look alike from here.
+NOT_LET_IN = (
+    "brokers accept connections and then answer nothing: they are starting, or refuse us; see DIPPER_KAFKA_SECURITY, "
+    "_MECHANISM, _USER, _PASSWORD and _CA"
+)
+
 
 def options(settings: KafkaSettings, client_id: str, bootstrap_timeout_s: float) -> dict[str, Any]:
     """Keyword arguments of every client. Holds the password: never log it."""
@@ -64,6 +70,8 @@ def translated(error: BaseException, what: str) -> LogError:
         return LogError(words)
     if isinstance(error, errors.UnknownTopicOrPartitionError):
         return LogError(f"{words}; run `dipper topics apply`")
+    if isinstance(error, errors.KafkaTimeoutError) and "bootstrap" in str(error):
+        return LogUnavailable(f"{what}: {NOT_LET_IN}")
     if isinstance(error, REFUSED):
         return LogError(f"{words}; see DIPPER_KAFKA_USER, DIPPER_KAFKA_SECURITY and the ACLs")
     return LogUnavailable(words)

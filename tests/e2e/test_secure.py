@@ -159,7 +159,7 @@ def test_a_wrong_password_and_an_unknown_authority_are_told(site):
         with pytest.raises(SendError, match="no acknowledgement from Kafka"):
             transport.post("", b"x", headers_for(b"k" * 32, "box-kafka", "b", 1, 1, b"x"))
         transport.close()
-        with pytest.raises(LogUnavailable):
+        with pytest.raises(LogUnavailable, match=r"refuse us; see DIPPER_KAFKA_SECURITY, .*_PASSWORD and _CA"):
             KafkaLog(bad, client_id="test")
 
 
