@@ -20,7 +20,8 @@ from simulator.world import Device
 
 GZIP_LEVEL = 1
 REFUSALS = (400, 409, 413, 422)  # the gateway will never take it: let go
-MOST_BACKOFF_INTERVALS = 32
+MOST_BACKOFF_MS = 60_000  # the agent's backoff_max_s
+BACKLOG_EVERY_MS = 250  # the agent's backlog_reports_per_s
 _CONTENT_HEADERS = {"content-type": "application/json", "content-encoding": "gzip"}
 
 
@@ -194,6 +195,11 @@ class Box:
             return waiting[-1:]
         return waiting[-1:] + waiting[:-1][:backlog]
 
+    def backlog(self, at_ms: int, most: int) -> list[Attempt]:
+        """Attempts of up to `most` waiting reports, the oldest first, at the agent's pace from a time on."""
+        waiting = [h for h in self.held.values() if not h.in_flight][:most]
+        return [self.attempt(held, at_ms + i * BACKLOG_EVERY_MS) for i, held in enumerate(waiting)]
+
     def attempt(self, held: Held, at_ms: int) -> Attempt:
         """An attempt to send a report at a time."""
         held.in_flight = True
@@ -254,7 +260,7 @@ class Box:
         """Wait longer after each failure. What was sent together fails together: that counts once."""
         if now_ms < self.retry_at_ms:
             return
-        intervals = min(2**self.failures, MOST_BACKOFF_INTERVALS)
+        most_ms = min(2**self.failures * DEFAULT_INTERVAL_MS, MOST_BACKOFF_MS)
         self.failures = min(self.failures + 1, 16)
         jitter = hashlib.blake2b(f"{self.boot}:{now_ms}".encode(), digest_size=1).digest()[0] / 256
-        self.retry_at_ms = now_ms + int(intervals * DEFAULT_INTERVAL_MS * (0.5 + jitter / 2))
+        self.retry_at_ms = now_ms + int(most_ms * (0.5 + jitter / 2))

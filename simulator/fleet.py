@@ -113,6 +113,15 @@ class Fleet:
         elif attempt.box.answer(attempt, status, headers, now_ms) and not held.accepted:
             self.truth.refused(device, held)
 
+    def answer_and_go_on(self, attempt: Attempt, status: int, headers: Mapping[str, str], now_ms: int) -> list[Attempt]:
+        """Like `answer`, for who can send at any moment: what the box sends now, without waiting for the next
+        interval, because this answer ended its back-off."""
+        failures = attempt.box.failures
+        self.answer(attempt, status, headers, now_ms)
+        if failures and not attempt.box.failures:
+            return attempt.box.backlog(now_ms, self.habits.backlog_per_interval)
+        return []
+
     def announcements(self, now_ms: int) -> tuple[list[Change], list[SchedulingRule]]:
         """Changes that began, and rule versions that became valid, since the last call."""
         since, self._announced = self._announced, now_ms
@@ -218,6 +227,8 @@ class Fleet:
             if self._silent[i]:
                 continue
             box = self.boxes[i]
+            if at_ms[i] < box.retry_at_ms:  # its back-off may end later in this interval
+                at_ms[i] = min(now_ms - (now_ms - box.retry_at_ms) // grain_ms * grain_ms, now_ms + grains * grain_ms)
             for held in box.due(at_ms[i], self.habits.backlog_per_interval):
                 attempts.append(box.attempt(held, at_ms[i]))
                 if twice[i]:

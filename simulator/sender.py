@@ -10,7 +10,7 @@ import time
 import zlib
 from array import array
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -187,6 +187,24 @@ class Sender:
         self._lines = [Line(where) for where in gateways]
         self._slots = asyncio.Semaphore(MOST_CONNECTIONS)
         self._answered: list[tuple[Attempt, int, dict[str, str], int]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    def plan(self, attempts: Iterable[Attempt]) -> None:
+        """Send each at its time, or now if that has passed."""
+        loop = asyncio.get_running_loop()
+        offset = loop.time() - wall_ms() / 1_000
+        for attempt in attempts:
+            loop.call_at(attempt.at_ms / 1_000 + offset, self._launch, attempt)
+
+    def _launch(self, attempt: Attempt) -> None:
+        task = asyncio.create_task(self.send(attempt))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def idle(self) -> None:
+        """Until nothing is under way. Raises what a sending raised."""
+        while self._running:
+            await asyncio.gather(*self._running)
 
     async def send(self, attempt: Attempt) -> None:
         """One attempt, from signing to its answer. Signed anew for every gateway that is tried: an old `sent_at` would
@@ -214,10 +232,10 @@ class Sender:
         return await self._exchange(0, path, lambda: (headers, body))
 
     def hand_over(self) -> None:
-        """Give answers to the fleet, unless it is busy."""
+        """Give answers to the fleet, unless it is busy; a box whose gateway is back sends what it holds."""
         if not self.hold:
             for answer in self._answered:
-                self.fleet.answer(*answer)
+                self.plan(self.fleet.answer_and_go_on(*answer))
             self._answered.clear()
 
     def summary(self) -> dict[str, Any]:
@@ -261,15 +279,7 @@ async def drive(
     """Intervals on the wall clock from the world's start on, sends spread over the next interval, then what boxes
     still hold. The next interval is generated ahead in a thread; answers that come meanwhile are handed over after.
     `on_tick(now_ms)` follows each generation; `stop` ends the traffic early, what is held is still sent."""
-    loop = asyncio.get_running_loop()
     stop = stop or asyncio.Event()
-    running: set[asyncio.Task[None]] = set()
-
-    def launch(attempt: Attempt) -> None:
-        task = asyncio.create_task(sender.send(attempt))
-        running.add(task)
-        task.add_done_callback(running.discard)
-
     end = fleet.world.start_ms
     for _ in range(round(minutes * MINUTE_MS / DEFAULT_INTERVAL_MS)):
         if await _stopped(stop, end + DEFAULT_INTERVAL_MS - AHEAD_MS - wall_ms()):
@@ -279,25 +289,21 @@ async def drive(
         attempts = await asyncio.to_thread(fleet.step, end, DEFAULT_INTERVAL_MS)
         sender.hold = False
         sender.hand_over()
-        offset = loop.time() - wall_ms() / 1_000
-        for attempt in attempts:
-            loop.call_at(attempt.at_ms / 1_000 + offset, launch, attempt)
+        sender.plan(attempts)
         if on_tick is not None:
             await on_tick(wall_ms())
     await asyncio.sleep(max(0, end + DEFAULT_INTERVAL_MS - wall_ms()) / 1_000 + 0.5)
-    await _settle(fleet, running, launch)
+    await _settle(fleet, sender)
 
 
-async def _settle(fleet: Fleet, running: set[asyncio.Task[None]], launch: Callable[[Attempt], None]) -> None:
+async def _settle(fleet: Fleet, sender: Sender) -> None:
     """Send until boxes hold nothing, for SETTLE_S at most."""
     deadline = time.monotonic() + SETTLE_S
     while time.monotonic() < deadline:
-        if running:
-            await asyncio.gather(*running)
+        await sender.idle()
         if not fleet.unsent():
             return
-        for attempt in fleet.settle(wall_ms()):
-            launch(attempt)
+        sender.plan(fleet.settle(wall_ms()))
         await asyncio.sleep(1.0)
 
 

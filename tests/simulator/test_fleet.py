@@ -192,6 +192,45 @@ def test_after_a_failure_the_newest_report_alone_finds_out_whether_the_gateway_i
     assert sent(9, 200)[0] == 4  # the newest, and the three that failed
 
 
+def test_the_answer_that_ends_a_back_off_sends_the_backlog_at_the_agents_pace():
+    fleet = make_fleet(habits=CALM)
+    box = fleet.boxes[0]
+    for k, status in ((1, 503), (2, 503), (4, 200)):
+        now = START + 10_000 * k
+        (attempt,) = [a for a in fleet.step(now) if a.box is box]
+        later = fleet.answer_and_go_on(attempt, status, {}, now)
+    assert [(a.held.head.seq, a.at_ms - now) for a in later] == [(1, 0), (2, 250)]
+    assert all(a.held.in_flight for a in later)
+    assert [fleet.answer_and_go_on(a, 200, {}, a.at_ms) for a in later] == [[], []]
+    assert not box.held
+
+
+def test_back_off_ends_at_a_minute_as_the_agents_does():
+    fleet = make_fleet(habits=CALM)
+    box = fleet.boxes[0]
+    waits = []
+    now = START
+    for _ in range(12):
+        now = max(now, box.retry_at_ms) + 10_000
+        now -= now % 10_000
+        (attempt,) = [a for a in fleet.step(now) if a.box is box]
+        fleet.answer(attempt, 503, {}, now)
+        waits.append(box.retry_at_ms - now)
+    assert 30_000 <= waits[-1] <= 60_000
+    assert max(waits) <= 60_000
+
+
+def test_a_back_off_that_ends_within_an_interval_is_not_waited_out_to_the_next():
+    fleet = make_fleet(habits=CALM)
+    for attempt in fleet.step(START + 10_000):
+        fleet.answer(attempt, 503, {}, START + 10_000)
+    ends = {box.device.id: box.retry_at_ms for box in fleet.boxes if box.held}
+    attempts = fleet.step(START + 20_000, 10_000)
+    assert {a.device for a in attempts} == set(ends)
+    assert all(a.at_ms >= ends[a.device] for a in attempts)
+    assert all(START + 20_000 <= a.at_ms < START + 30_000 for a in attempts)
+
+
 def test_an_agent_that_was_dead_reports_the_past_under_a_new_boot():
     fleet = make_fleet([spec("agent_dead", 1, 2)], habits=CALM)
     gateway = Gateway(fleet)

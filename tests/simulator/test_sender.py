@@ -94,6 +94,30 @@ def test_a_box_keeps_its_report_when_no_gateway_answers():
     asyncio.run(run())
 
 
+def test_what_failed_follows_as_soon_as_a_gateway_answers_again():
+    async def run():
+        async with Gateway(NOT_NOW) as gateway:
+            fleet = fleet_of()
+            sender = Sender(fleet, [gateway.endpoint])
+            start = fleet.world.start_ms
+            failed = fleet.step(start + 10_000)
+            for attempt in failed:
+                await sender.send(attempt)
+            gateway.reply = OK
+            for box in fleet.boxes:
+                box.retry_at_ms = 0
+            for attempt in fleet.step(start + 20_000):
+                await sender.send(attempt)
+            async with asyncio.timeout(30):
+                while fleet.unsent():
+                    await asyncio.sleep(0.01)
+            await sender.idle()
+            sender.close()
+            assert sender.answers == {503: len(failed), 200: 2 * len(failed)}
+
+    asyncio.run(run())
+
+
 def test_a_connection_the_server_closed_is_replaced_without_a_failure():
     async def run():
         async with Gateway(OK.replace(b"content-length", b"connection: close\r\ncontent-length")) as gateway:
