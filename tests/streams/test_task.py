@@ -171,6 +171,14 @@ def test_any_delivery_and_any_restart_lead_to_the_same_minutes(ops: list[Op]) ->
         assert outputs(log, atomic=False) == want
 
 
+def test_a_restart_that_reads_everything_at_once_repeats_nothing(log: EmbeddedLog) -> None:
+    messages, want = script()
+    for part in range(8):
+        append(log, messages[len(messages) * part // 8 : len(messages) * (part + 1) // 8])
+        run_tasks(log)  # its first look at the windows comes when all of them have ended
+    assert outputs(log) == want
+
+
 def started(log: EmbeddedLog, partition: int) -> PartitionTask:
     task = PartitionTask(log, SETTINGS, partition)
     task.rebuild()
