@@ -37,6 +37,8 @@ HEARTBEATS_PER_SESSION = 3
 REBALANCE_MS = 60_000  # a step under way may take this long before the group goes on without its holder
 CONFIRM_EVERY_S = 1.0
 CLOSE_S = 10.0
+TOPIC_WAIT_S = 10.0  # brokers learn of a new topic one after the other
+TOPIC_POLL_S = 0.1
 SEATED = b"seated"
 
 
@@ -117,10 +119,10 @@ class Seat(ConsumerRebalanceListener):
                 partition_assignment_strategy=[self._assignor],
                 auto_offset_reset="earliest",
             )
-            self._consumer.partitions_for_topic(topic)  # whoever shares out needs to know them
+            self._consumer.subscribe([topic], listener=self)
+            self._await_partitions(topic)
         except KafkaError as error:
             raise LogUnavailable(f"group {group}: {error}") from None
-        self._consumer.subscribe([topic], listener=self)
 
     def held(self) -> bool:
         """Whether the holder may begin a step now."""
@@ -162,6 +164,17 @@ class Seat(ConsumerRebalanceListener):
         with contextlib.suppress(KafkaError):
             self._consumer.close(autocommit=False, timeout_ms=int(CLOSE_S * 1_000))
         self._stop_work()
+
+    def _await_partitions(self, topic: str) -> None:
+        """Know the topic's partitions before the first assignment. A client that joins before it knows them takes part
+        in a second round at once, in which the seat is given up and positions offered meanwhile are forgotten. Asked
+        after the subscription, because only then does the client compare what it learns with what it shared out."""
+        end = time.monotonic() + TOPIC_WAIT_S
+        while topic not in self._consumer.topics():
+            if time.monotonic() >= end:
+                self._consumer.close(autocommit=False)
+                raise LogUnavailable(f"topic {topic}: expected one that exists; `dipper topics apply` makes it")
+            time.sleep(TOPIC_POLL_S)
 
     # --- the group's calls, within poll ---
 

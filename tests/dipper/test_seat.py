@@ -10,6 +10,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.admin import NewTopic
 
 from contracts.kafka import client_options
+from contracts.protocols import LogUnavailable
 from dipper.seat import Seat
 from tests.e2e.processes import until
 
@@ -82,16 +83,23 @@ def test_positions_stand_in_the_group_for_kafkas_own_tools(kafka, topic):
     one = Applicant(kafka, topic)
     try:
         until(one.seat.held, 30, "it works")
-        one.seat.offer({(topic, 0): 7, (topic, 2): 11})
         consumer = KafkaConsumer(**client_options(kafka.settings), group_id=f"group-{topic}")
 
         def committed():
+            # As the sink does after each step: when the group reconsiders, what was offered before is forgotten.
+            one.seat.offer({(topic, 0): 7, (topic, 2): 11})
             return [consumer.committed(TopicPartition(topic, p)) for p in range(3)]
 
         until(lambda: committed() == [7, None, 11], 30, "both positions are committed")
         consumer.close()
     finally:
         one.close()
+
+
+def test_a_topic_that_is_missing_is_named(kafka, monkeypatch):
+    monkeypatch.setattr("dipper.seat.TOPIC_WAIT_S", 0.0)
+    with pytest.raises(LogUnavailable, match="topic seat-nowhere: expected one that exists"):
+        Seat(kafka.settings, "group-nowhere", "seat-nowhere", lambda: None, client_id="applicant")
 
 
 def test_who_hears_nothing_of_the_broker_stops_within_the_session(kafka, topic):
