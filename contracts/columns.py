@@ -214,6 +214,34 @@ DEVICE_EVIDENCE = (
     ),
 )
 
+# signals: what the detector says of a series (one measure of one customer's service) in a minute.
+SIGNALS = (
+    Column("minute", "int64", "ms UTC", "start of the minute"),
+    Column("customer", "string", "", "customer"),
+    Column("service", "string", "", "service"),
+    Column("measure", "string", "", "measure of an objective"),
+    Column("verdict", "string", "", "ok, dip, warming_up, frozen, too_little_data"),
+    Column("reasons", "string", "", "of a dip: shift, burn, lasting; separated by commas"),
+    Column("bad", "int64", "events", "bad events of the minute"),
+    Column("total", "int64", "events", "all events of the minute"),
+    Column("coverage", "float64", "ratio", "of the customer's minute; NaN: nothing expected"),
+    Column("expected", "float64", "events", "bad events that are usual for this traffic; NaN: not known"),
+    Column("low", "float64", "events", "lower end of the band of usual minutes; NaN: not known"),
+    Column("high", "float64", "events", "its upper end; NaN: not known"),
+    Column("baseline", "string", "", "what usual was taken from: none, overall, time_of_day, time_of_week"),
+    Column("dispersion", "float64", "", "variance of bad events over that of independent ones"),
+    Column("allowed", "float64", "ratio", "bad of total that the objective allows; NaN: no objective"),
+    Column("onset", "int64", "ms UTC", "where the evidence began; 0: there is none"),
+    Column("since_bad", "float64", "events", "bad events since the onset"),
+    Column("since_total", "float64", "events", "all events since the onset"),
+    Column("since_expected", "float64", "events", "usual bad events since the onset"),
+    Column("evidence", "float64", "nats", "of the largest sum"),
+    Column("p_shift", "float64", "", "chance of that without a shift; NaN: not tested"),
+    Column("p_burn", "float64", "", "chance of the burn at its limit; NaN: not tested"),
+    Column("limit", "float64", "", "a chance up to this is a discovery in this minute"),
+    Column("page", "int64", "", "1: a burn rule of severity page is broken for sure"),
+)
+
 TABLES: dict[str, tuple[Column, ...]] = {
     "slices": SLICES,
     "reports": REPORTS,
@@ -223,4 +251,5 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "quality_minutes": QUALITY_MINUTES,
     "quality_cube": QUALITY_CUBE,
     "device_evidence": DEVICE_EVIDENCE,
+    "signals": SIGNALS,
 }

@@ -30,4 +30,4 @@ def test_every_topic_of_the_module_is_listed() -> None:
 
 def test_state_topics_are_compacted_and_signals_keep_one_order() -> None:
     assert {t.name for t in topics.ALL if t.compacted} == {"incidents", "health.scores", "registry"}
-    assert {t.name for t in topics.ALL if t.partitions == 1} == {"signals", "registry"}
+    assert {t.name for t in topics.ALL if t.partitions == 1} == {"signals", "incidents", "incident.actions", "registry"}
