@@ -1,6 +1,6 @@
 """Kill every process of a cluster under load, and prove after each that nothing is lost and nothing counted twice.
 
-    python -m benchmarks.faults [--quick] [--seed 1] [--slices-per-s 5000] [--keep DIR]
+    python -m benchmarks.faults [--quick] [--only WORDS]... [--seed 1] [--slices-per-s 5000] [--keep DIR]
 
 A real broker, two gateways, a worker, the sink, the engine behind the native protocol, and a fleet in a process of its
 own that reports without a pause from the first fault to the last. Each fault is injected five times (--quick: once) in
@@ -9,7 +9,8 @@ and equal, boot by boot, to what the boxes counted; everything acknowledged must
 they hold, and history's minutes are compared with the simulator's truth, with an embedded run of the same fleet
 without faults, and with the last revisions of the streams.
 
-Writes results/faults.json (not with --quick). Exit code 0: everything held; 1: something did not, or could not be run.
+Writes results/faults.json (not with --quick or --only). Exit code 0: everything held; 1: something did not, or could
+not be run.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 from benchmarks.common import write_result
 from benchmarks.faults.client import LoadClient, devices_for, fill_registry
 from benchmarks.faults.compare import EmbeddedRun, stream_differences, unequal_minutes, wait_for_truth
-from benchmarks.faults.scenario import BOOKS, Result, Scenario
+from benchmarks.faults.scenario import BOOKS, NAMES, Result, Scenario
 from benchmarks.faults.table import figures, text
 from benchmarks.faults.watch import Watch, wait_for_store
 from contracts.protocols import StoreError
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace, folder: Path, say: Progress) -> tuple[dict[
                 say(f"steady: {watch.last()}")
                 scenario = Scenario(cluster, load, watch, stop_s=stop_s, say=say)
                 began, made = time.monotonic(), load.ask(do="status")["slices_made"]
-                for name in scenario.order(1 if options.quick else ROUNDS, options.seed):
+                for name in scenario.order(1 if options.quick else ROUNDS, options.seed, options.only):
                     number = 1 + sum(result.fault == name for result in results)
                     results.append(scenario.run(name, number))
                     say(f"  {told(results[-1])}")
@@ -152,6 +153,13 @@ def main() -> int:
         prog="python -m benchmarks.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="each fault once, everything stopped for 30 s only")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="WORDS",
+        default=[],
+        help="faults whose name has these words; may be repeated",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the fleet and of the order (%(default)s)")
     parser.add_argument("--slices-per-s", type=float, default=5_000.0, help="load (%(default)s)")
     parser.add_argument(
@@ -160,6 +168,9 @@ def main() -> int:
     options = parser.parse_args()
     if options.keep is not None and options.keep.exists() and any(options.keep.iterdir()):
         parser.error(f"--keep: expected a new or empty folder, got {options.keep}")
+    unknown = [words for words in options.only if not any(words in name for name in NAMES)]
+    if unknown:
+        parser.error(f"--only: expected words of one of {', '.join(NAMES)}; got {', '.join(unknown)}")
     end_on_sigterm()
     say = Progress()
     with tempfile.TemporaryDirectory(prefix="dipper-faults-") as temporary:
@@ -172,7 +183,7 @@ def main() -> int:
         except KeyboardInterrupt:
             return 130
     report(found)
-    if not options.quick:
+    if not (options.quick or options.only):
         packages = ["chdb", "clickhouse-driver", "faust-streaming", "kafka-python", "numpy", "pyarrow"]
         write_result("faults", found, packages)
     return 0 if held(found, results) else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,15 @@ LOOK_EVERY_S = 3.0
 HOLD_S = 15.0  # how long three workers share the load
 WITHHELD_REPORTS = 50
 WITHHOLD_DEADLINE_S = 2.5  # a report held up longer would be sent again as one of a box whose clock is behind
+NAMES = (
+    "kill worker",
+    "kill sink",
+    "kill gateway between acknowledgement and reply",
+    "kill broker",
+    "kill engine",
+    "workers 1 -> 3 -> 1",
+    "everything stopped",
+)
 BOOKS = ("lost", "pending", "double_counted")
 
 Say = Callable[[str], None]
@@ -58,19 +67,21 @@ class Scenario:
         self.cluster, self.load, self.watch = cluster, load, watch
         self._stop_s, self._say = stop_s, say
         self._turn = 0
-        self.faults: dict[str, Callable[[Result], int]] = {
-            "kill worker": lambda _: self._kill(self._one_of("worker")),
-            "kill sink": lambda _: self._kill(self._one_of("sink")),
-            "kill gateway between acknowledgement and reply": self._kill_gateway,
-            "kill broker": lambda _: self._kill_service(self.cluster.broker),
-            "kill engine": lambda _: self._kill_service(self.cluster.engine),
-            "workers 1 -> 3 -> 1": self._scale,
-            f"everything stopped for {stop_s:.0f} s": self._stop_everything,
-        }
+        actions: tuple[Callable[[Result], int], ...] = (
+            lambda _: self._kill(self._one_of("worker")),
+            lambda _: self._kill(self._one_of("sink")),
+            self._kill_gateway,
+            lambda _: self._kill_service(self.cluster.broker),
+            lambda _: self._kill_service(self.cluster.engine),
+            self._scale,
+            self._stop_everything,
+        )
+        self.faults = dict(zip(NAMES, actions, strict=True))
 
-    def order(self, rounds: int, seed: int) -> list[str]:
-        """Every fault so many times, shuffled."""
-        names = [name for name in self.faults for _ in range(rounds)]
+    def order(self, rounds: int, seed: int, only: Sequence[str] = ()) -> list[str]:
+        """Every fault so many times, or those whose name has one of the words of `only`; shuffled."""
+        chosen = [name for name in NAMES if not only or any(words in name for words in only)]
+        names = [name for name in chosen for _ in range(rounds)]
         random.Random(seed).shuffle(names)
         return names
 
@@ -190,7 +201,8 @@ class Scenario:
         result.detail |= {"up_s": round(up_s, 1), "down_s": -1.0 if down_s is None else round(down_s, 1)}
         return joined_at if down_s is not None and up_s > down_s else left_at
 
-    def _stop_everything(self, _: Result) -> int:
+    def _stop_everything(self, result: Result) -> int:
+        result.detail["stopped_s"] = self._stop_s
         members = self.cluster.wanted()
         self.cluster.stop_members()
         self.cluster.engine.stop()

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.faults.compare import stream_differences
 from benchmarks.faults.load import Books
-from benchmarks.faults.scenario import Result
+from benchmarks.faults.scenario import NAMES, Result, Scenario
 from benchmarks.faults.table import figures, spread, text
 from benchmarks.faults.watch import Sample, lasting
 from contracts.columns import COUNT_NAMES
@@ -37,6 +37,28 @@ def test_nothing_is_lost_whatever_is_killed(tmp_path):
 def sample(at_s, age_s, *, stream_s=22.0, ready=True):
     at = T0 + round(at_s * 1_000)
     return Sample(at, None if age_s is None else at - round(age_s * 1_000), stream_s, ready)
+
+
+class TestOrder:
+    def order(self, *arguments):
+        return Scenario(None, None, None, stop_s=0.0, say=print).order(*arguments)
+
+    def test_has_every_fault_as_often_as_asked_for_in_an_order_that_follows_from_the_seed(self):
+        assert sorted(self.order(5, 1)) == sorted(5 * NAMES)
+        assert self.order(5, 1) == self.order(5, 1) != self.order(5, 2)
+
+    def test_can_be_limited_to_some_faults(self):
+        assert sorted(self.order(2, 1, ["sink", "workers"])) == [
+            *2 * ["kill sink"],
+            *2 * ["workers 1 -> 3 -> 1"],
+        ]
+
+    def test_refuses_a_fault_that_does_not_exist(self):
+        command = python("-m", "benchmarks.faults", "--only", "kill moon")
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+        assert done.returncode == 2
+        assert "kill worker" in done.stderr
+        assert "got kill moon" in done.stderr
 
 
 class TestRecovery:
