@@ -83,12 +83,13 @@ def opened_log(process: ProcessSettings, policy: Policy, name: str) -> Iterator[
 
 
 @contextlib.contextmanager
-def opened_store(process: ProcessSettings) -> Iterator[Store]:
-    """History; waits a minute for a server that still starts. Closed at the end."""
+def opened_store(process: ProcessSettings, *, read_only: bool = False) -> Iterator[Store]:
+    """History; waits a minute for a server that still starts, and a reader for tables that are still being made.
+    Closed at the end."""
     from history import open_store
 
     url = process.needs_store()
-    store = opened("store", lambda: open_store(url), random.Random())
+    store = opened("store", lambda: open_store(url, read_only=read_only), random.Random())
     try:
         yield store
     finally:

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     tune_malloc()
     with contextlib.ExitStack() as stack:
         registry = stack.enter_context(opened_replica(process, "dashboards"))
-        store = stack.enter_context(opened_store(process))
+        store = stack.enter_context(opened_store(process, read_only=True))
         shell = PagesShell(process, store, registry, [store_part(store)], limits)
         lines = lambda s: [("pages", s.address), ("health", f"{s.address}/readyz")]  # noqa: E731
         uvloop.run(shell.run(ready=lambda s: say(lines(s))))

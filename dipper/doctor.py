@@ -172,7 +172,7 @@ def _registry(process: settings.ProcessSettings) -> str:
 def _store(url: str) -> str:
     from history import open_store, queries
 
-    store = open_store(url)
+    store = open_store(url, read_only=True)
     try:
         version = store.query("SELECT version() AS v")["v"][0]
         newest = queries.freshness(store).newest_end

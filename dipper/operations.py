@@ -29,6 +29,7 @@ from ingest.pipeline import Pipeline
 from ingest.rejected import replay
 
 Arguments = Mapping[str, Any]
+WRITING = frozenset({"history.expire"})  # commands that change history; the others ask
 QUANTILES = {"latency_p50_ms": 0.50, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
 
 
@@ -157,7 +158,7 @@ def run(process: ProcessSettings, policy: Policy, command: str, arguments: Argum
     """Run a command on the deployment that the settings name: a cluster's store when there is one, else a data
     directory."""
     if process.store is not None:
-        with _cluster(process, policy) as parts:
+        with _cluster(process, policy, read_only=command not in WRITING) as parts:
             return Operations(parts)(command, arguments)
     return _embedded(process.data, policy, command, arguments)
 
@@ -184,11 +185,11 @@ def _embedded(data: Path, policy: Policy, command: str, arguments: Arguments) ->
 
 
 @contextlib.contextmanager
-def _cluster(process: ProcessSettings, policy: Policy) -> Iterator[Parts]:
+def _cluster(process: ProcessSettings, policy: Policy, *, read_only: bool) -> Iterator[Parts]:
     """A cluster's store; log and registry are opened only by what needs them."""
     from history import open_store
 
-    store = open_store(process.needs_store())
+    store = open_store(process.needs_store(), read_only=read_only)
 
     def refuse_backup(_: Path) -> Path:
         raise NotHere("history backup: history is on ClickHouse here; use its own BACKUP, docs/operations.md says how")

@@ -11,9 +11,12 @@ if TYPE_CHECKING:
 _OPTIONS = {"memory_limit_bytes": int, "min_free_bytes": int, "readers": int, "query_timeout_s": float}
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, *, read_only: bool = False) -> Store:
     """The store a connection string names: `chdb:///absolute/path?memory_limit_bytes=..&min_free_bytes=..&readers=..`
     or `clickhouse://user:password@host:9000,host2:9000/database?secure=1&ca=..&cluster=..&readers=..`.
+
+    `read_only`: on servers, ask only: nothing is created, an account with SELECT suffices (SchemaBehind says which
+    tables are missing). The embedded engine has one process, which owns its folder, and always opens for both.
 
     Raises BadStoreUrl, StoreLocked, StoreUnavailable when no server answers, or StoreError when it cannot be opened."""
     from history.errors import BadStoreUrl
@@ -22,7 +25,7 @@ def open_store(url: str) -> Store:
     if scheme == "clickhouse":
         from history.clickhouse_store import ClickHouseStore
 
-        return ClickHouseStore(url)
+        return ClickHouseStore(url, read_only=read_only)
     if not url.startswith("chdb:///"):
         # Anything may stand in it, a password too: only the scheme is shown.
         got = f"{scheme}://…" if "://" in url else "no scheme"

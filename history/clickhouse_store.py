@@ -20,7 +20,7 @@ from history.clickhouse_cluster import for_cluster
 from history.clickhouse_connection import NativeConnection
 from history.clickhouse_pool import Hosts, Pool
 from history.clickhouse_url import Servers, servers
-from history.migrate import migrate
+from history.migrate import check, migrate
 from history.native_block import encode
 from history.native_read import Block
 from history.native_types import arrow_type, kind_of
@@ -59,17 +59,24 @@ _CLUSTER_SETTINGS = {
     "prefer_localhost_replica": "1",
     "load_balancing": "in_order",
 }
+# The servers then refuse anything but questions, whatever the account may do.
+_READ_ONLY = {"readonly": "2"}
 
 
 class ClickHouseStore:
-    """contracts.protocols.Store on servers. `where`: a connection string, or what `servers` made of one. Migrations are
-    applied on opening; the database must exist.
+    """contracts.protocols.Store on servers. `where`: a connection string, or what `servers` made of one. The database
+    must exist. Migrations are applied on opening; with `read_only` they are only checked, and an account that may do no
+    more than SELECT suffices.
 
-    Raises BadStoreUrl, StoreUnavailable when no host can be reached, StoreError when they refuse."""
+    Raises BadStoreUrl, StoreUnavailable when no host can be reached, SchemaBehind when a reader finds tables missing,
+    StoreError when servers refuse."""
 
-    def __init__(self, where: str | Servers) -> None:
+    def __init__(self, where: str | Servers, *, read_only: bool = False) -> None:
         self.servers = servers(where) if isinstance(where, str) else where
+        self.read_only = read_only
         self._settings = {**_SETTINGS, **(_CLUSTER_SETTINGS if self.servers.cluster else {})}
+        if read_only:
+            self._settings |= _READ_ONLY
         self._tables: dict[str, tuple[dict[str, str], bool]] = {}
         self._closed = False
         hosts = Hosts(self.servers)
@@ -77,13 +84,17 @@ class ClickHouseStore:
         self._readers = Pool(self.servers, hosts, self.servers.readers, read_s)
         self._writer = Pool(self.servers, hosts, 1, write_s)
         try:
-            migrate(self)
+            if read_only:
+                check(self)
+            else:
+                migrate(self)
         except BaseException:
             self.close()
             raise
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement. It is given to another host only if no host can have run it."""
+        self._may_write()
         bound = bind(parameters)
         cluster = self.servers.cluster
         timeout = self.servers.statement_timeout_s
@@ -97,6 +108,7 @@ class ClickHouseStore:
         After a broken connection nobody knows whether the block was stored. It is then given again, to the same host or
         another: replicated tables know the insert by its token, and tables that keep one row per key (the newest
         version, or equal repeats of one identity) hide the repeat under FINAL. Plain tables are given it once only."""
+        self._may_write()
         block = pa.table(rows)
         if block.num_rows == 0:
             return 0
@@ -142,6 +154,10 @@ class ClickHouseStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _may_write(self) -> None:
+        if self.read_only:
+            raise StoreError("history: expected questions only, for it was opened to be read")
 
     def _on(self, pool: Pool, work: Callable[[NativeConnection], _T], *, repeatable: bool) -> _T:
         if self._closed:

@@ -29,6 +29,10 @@ class SchemaMismatch(StoreError):
     """The tables were made by other migrations than the ones this program has."""
 
 
+class SchemaBehind(SchemaMismatch, StoreUnavailable):
+    """Migrations of this program are not applied yet; whoever may create tables will do it."""
+
+
 class BadStoreUrl(StoreError):
     """A connection string that names no store this program can open."""
 
