@@ -115,6 +115,7 @@ class Scenario:
                 if result.balanced and not differences:
                     result.settled_s = (wall_ms() - since) / 1_000
                     return
+                self._say(f"  {_incomplete(result, differences)}")
             if time.monotonic() > end:
                 result.differences += differences
                 return
@@ -221,3 +222,10 @@ class Scenario:
         for member in self.cluster.wanted():
             if not member.running:
                 member.start()
+
+
+def _incomplete(result: Result, differences: Sequence[str]) -> str:
+    """What the books still lack, in a line."""
+    terms = [f"{name} {getattr(result, name)}" for name in BOOKS if getattr(result, name)]
+    terms += [] if result.balanced else ["not balanced"]
+    return ", ".join([*terms, *differences[:1], *([f"{len(differences)} differences"] if len(differences) > 1 else [])])
