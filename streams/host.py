@@ -24,7 +24,8 @@ from typing import Any
 from contracts.protocols import Log, LogReader, LogUnavailable, StoredRecord
 from contracts.times import SECOND_MS
 from contracts.topics import REPORTS, SLICES
-from streams.runner import Decoded, decode
+from streams.decoding import decode
+from streams.headers import HeaderHistory, Headers, blocks_of
 from streams.settings import StreamSettings
 from streams.slots import Slot, totals
 from streams.task import Overtaken, PartitionTask, TaskClosed, check_partitions
@@ -51,6 +52,7 @@ class TaskHost:
         self._settings = settings
         self._clock = clock
         self._chance = chance or random.Random()
+        self._history = HeaderHistory(log)
         self._slots: dict[int, Slot] = {}
         self._held_bytes = 0
         self._changed = threading.Condition()
@@ -156,7 +158,7 @@ class TaskHost:
             if slot.read_to is not None:
                 task.read_to(slot.read_to)
                 slot.read_to = None
-            task.take(reports)
+            task.take_headers(reports)
             self._take_off(slot.reports, reports)
             if not task.wants_reports:
                 slices = list(islice(slot.inbox, self._settings.poll_records))
@@ -179,15 +181,19 @@ class TaskHost:
             with self._changed:
                 due = [s for s in self._slots.values() if not s.rebuilt and time.monotonic() >= s.not_before_s]
                 if not due:
+                    waiting = any(not s.rebuilt for s in self._slots.values())
                     self._changed.wait(BUSY_WAIT_S * 5)
-                    continue
+            if not due:
+                if not waiting:
+                    self._history.forget()
+                continue
             self._rebuild(min(due, key=lambda slot: (slot.failures, slot.partition)))
 
     def _rebuild(self, slot: Slot) -> None:
         began = time.monotonic()
         try:
             if slot.task is None:
-                task = PartitionTask(self._log, self._settings, slot.partition)
+                task = PartitionTask(self._log, self._settings, slot.partition, self._history)
                 with self._changed:
                     slot.task = task
                     if slot.closed:
@@ -214,7 +220,7 @@ class TaskHost:
                 if reader is None:
                     ends = self._log.end_offsets(REPORTS.name)
                     reader = self._log.reader({(REPORTS.name, p): end for p, end in enumerate(ends)})
-                self._share([decode(r) for r in reader.poll(self._settings.poll_records, IDLE_WAIT_S)])
+                self._share(list(blocks_of(reader.poll(self._settings.poll_records, IDLE_WAIT_S))))
                 failures = 0
             except Exception as error:
                 failures += 1
@@ -224,7 +230,7 @@ class TaskHost:
                 self._stopping.wait(self._backoff_s(failures))
         _close(reader)
 
-    def _share(self, reports: list[Decoded]) -> None:
+    def _share(self, reports: list[Headers]) -> None:
         if not reports:
             return
         with self._changed:

@@ -13,7 +13,16 @@ from contracts.errors import ContractError
 from contracts.times import FUTURE_LIMIT_MS, MINUTE_MS, minute_of
 from contracts.topics import REPORTS, SLICES
 from streams.kernel import Ints
-from streams.rows import ReportRows, SliceRows, check_reports, check_slices, join, report_rows, slice_rows
+from streams.rows import (
+    ReportRows,
+    SliceRows,
+    check_reports,
+    check_slices,
+    join,
+    join_reports,
+    report_rows_of,
+    slice_rows,
+)
 from streams.settings import QualitySettings
 
 Mask = npt.NDArray[np.bool_]
@@ -41,6 +50,7 @@ class Intake:
         self._settings = settings
         self._newest: dict[tuple[str, int], int | None] = {}  # newest timestamp per partition
         self._held: dict[str, list[tuple[Any, int]]] = {name: [] for name in _CHECKS}  # batch, its watermark
+        self._headers: list[tuple[ReportRows, Ints]] = []  # rows, their watermarks
 
     def assign(self, inputs: Iterable[tuple[str, int]]) -> None:
         """The (topic, partition) pairs that are read; those that stay keep their watermark."""
@@ -63,6 +73,15 @@ class Intake:
             self._held[topic].append((record_batch, watermark))
             self.held_rows += record_batch.num_rows
 
+    def add_headers(self, partition: int, rows: ReportRows, timestamps: Ints, ends: Ints) -> None:
+        """Hold checked headers of several records of a partition: `timestamps`, and rows up to and with each one."""
+        before = self.heartbeat(REPORTS.name, partition, int(timestamps[0]))
+        watermarks = np.maximum.accumulate(timestamps - self._settings.watermark_delay_ms)
+        np.maximum(watermarks, before, out=watermarks)
+        self.heartbeat(REPORTS.name, partition, int(timestamps.max()))
+        if len(rows):
+            self._headers.append((rows, np.repeat(watermarks, np.diff(ends, prepend=0))))
+
     @property
     def watermark(self) -> int | None:
         """The lowest of all partitions of telemetry.slices; None until each has shown a record."""
@@ -78,15 +97,17 @@ class Intake:
         for batches in _runs(self._take(SLICES.name)):
             rows = slice_rows(join([b for b, _ in batches]))
             minute = self._common_minute(rows.start, batches)
-            yield rows, self._fate(rows.start, batches) if minute is None else minute
+            yield rows, self._fate(rows.start, _watermarks(batches)) if minute is None else minute
 
     def take_reports(self) -> tuple[ReportRows, Fate] | None:
         """Report headers held since the last call."""
-        batches = self._take(REPORTS.name)
-        if not batches:
+        held, self._headers = self._headers, []
+        if batches := self._take(REPORTS.name):
+            held.append((report_rows_of([b for b, _ in batches]), _watermarks(batches)))
+        if not held:
             return None
-        rows = report_rows(join([b for b, _ in batches]))
-        return rows, self._fate(rows.start, batches)
+        rows = join_reports([part for part, _ in held])
+        return rows, self._fate(rows.start, np.concatenate([watermarks for _, watermarks in held]))
 
     def _take(self, topic: str) -> list[tuple[Any, int]]:
         batches, self._held[topic] = self._held[topic], []
@@ -102,8 +123,7 @@ class Intake:
         misdated = newest > min(marks) + self._settings.watermark_delay_ms + FUTURE_LIMIT_MS
         return minute if on_time and not misdated and minute_of(newest) == minute else None
 
-    def _fate(self, start: Ints, batches: Sequence[tuple[Any, int]]) -> Fate:
-        watermark = np.repeat([w for _, w in batches], [b.num_rows for b, _ in batches])
+    def _fate(self, start: Ints, watermark: Ints) -> Fate:
         minute = start - start % MINUTE_MS
         end = minute + MINUTE_MS
         misdated = start > watermark + self._settings.watermark_delay_ms + FUTURE_LIMIT_MS
@@ -111,6 +131,11 @@ class Intake:
         counted = end + self._settings.late_memory_minutes * MINUTE_MS > watermark
         late = ~misdated & ~on_time & counted
         return Fate(minute, on_time, late, ~misdated & ~on_time & ~counted, misdated)
+
+
+def _watermarks(batches: Sequence[tuple[Any, int]]) -> Ints:
+    """(n,) that of each row."""
+    return np.repeat(np.array([w for _, w in batches]), [b.num_rows for b, _ in batches])
 
 
 def _runs(batches: Sequence[tuple[Any, int]]) -> Iterator[list[tuple[Any, int]]]:

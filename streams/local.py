@@ -12,8 +12,9 @@ from typing import Any
 from contracts.protocols import Log, Record, TopicPartition
 from contracts.times import SECOND_MS
 from contracts.topics import DEVICE_EVIDENCE, QUALITY_MINUTES
+from streams.decoding import decode
 from streams.quality import INPUTS
-from streams.runner import OUTPUTS, OperatorRunner, decode, read_between, record_of
+from streams.runner import OUTPUTS, OperatorRunner, read_between, record_of
 from streams.settings import StreamSettings
 
 __all__ = ["OUTPUTS", "LocalRunner"]

@@ -41,7 +41,7 @@ from streams.coverage import CoverageMemory, ranks
 from streams.emission import Emission, Emissions
 from streams.intake import Fate, Intake
 from streams.kernel import Ints, aggregate, ascending
-from streams.rows import SliceRows
+from streams.rows import ReportRows, SliceRows
 from streams.settings import QualitySettings
 from streams.tables import (
     NO_TRAFFIC,
@@ -126,6 +126,10 @@ class QualityOperator:
         self._intake.add(topic, partition, record_batch, timestamp_ms)
         if self._intake.held_rows >= self._settings.flush_rows:
             self._flush()
+
+    def take_headers(self, partition: int, rows: ReportRows, timestamps: Ints, ends: Ints) -> None:
+        """Take checked headers of consecutive records of a partition of telemetry.reports, as of Headers."""
+        self._intake.add_headers(partition, rows, timestamps, ends)
 
     def heartbeat(self, topic: str, partition: int, timestamp_ms: int) -> None:
         """A record of a partition that carries no rows: only time."""

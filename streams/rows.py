@@ -76,6 +76,9 @@ class ReportRows:
     end: Ints
     dropped: Ints
 
+    def __len__(self) -> int:
+        return len(self.seq)
+
     def take(self, rows: Ints) -> ReportRows:
         """The given rows, in that order."""
         return ReportRows(
@@ -117,6 +120,30 @@ def slice_rows(record_batch: Any) -> SliceRows:
         [record_batch.column(name).to_numpy() for name in COUNT_NAMES],
         [_histogram(record_batch, name) for name in HISTOGRAM_NAMES],
     )
+
+
+def join_reports(parts: Sequence[ReportRows]) -> ReportRows:
+    """Rows of all parts, at least one, in turn."""
+    if len(parts) == 1:
+        return parts[0]
+    numbers = ("seq", "start", "end", "dropped")
+    seq, start, end, dropped = (np.concatenate([getattr(part, name) for part in parts]) for name in numbers)
+    device, boot = (_joined_texts([getattr(part, name) for part in parts]) for name in IDENTITY_TEXT)
+    return ReportRows(device, boot, seq, start, end, dropped)
+
+
+def _joined_texts(columns: Sequence[Coded]) -> Coded:
+    base = offsets_of(np.array([len(column.values) for column in columns]))
+    codes = np.concatenate([column.codes + at for column, at in zip(columns, base.tolist(), strict=False)])
+    return Coded(codes.astype(np.int32), [text for column in columns for text in column.values])
+
+
+def report_rows_of(batches: Sequence[Any]) -> ReportRows:
+    """Numpy columns of checked record batches of REPORTS, none or more."""
+    if not batches:
+        nothing, text = np.zeros(0, np.int64), Coded(np.zeros(0, np.int32), [])
+        return ReportRows(text, text, nothing, nothing, nothing, nothing)
+    return report_rows(join([batch.select([*IDENTITY_TEXT, *_REPORT_INTS]) for batch in batches]))
 
 
 def report_rows(record_batch: Any) -> ReportRows:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from contracts.arrow import HEARTBEAT, KIND_HEADER, batch, from_bytes, to_bytes
-from contracts.columns import REJECTED, TABLES
+from contracts.arrow import batch, to_bytes
+from contracts.columns import REJECTED
 from contracts.errors import ContractError
 from contracts.protocols import Log, LogUnavailable, Record, StoredRecord, TopicPartition
 from contracts.report import MAX_BODY_BYTES
-from contracts.topics import BY_NAME, DEVICE_EVIDENCE, QUALITY_CUBE, QUALITY_MINUTES
+from contracts.topics import DEVICE_EVIDENCE, QUALITY_CUBE, QUALITY_MINUTES
 from contracts.topics import REJECTED as REJECTED_TOPIC
+from streams.decoding import Decoded, decode
 from streams.emission import Emission
+from streams.headers import Headers
 from streams.quality import QualityOperator
 from streams.settings import StreamSettings
 
@@ -23,27 +24,6 @@ OUTPUTS = (QUALITY_MINUTES.name, QUALITY_CUBE.name, DEVICE_EVIDENCE.name)
 _READ_BACK_RECORDS = 256
 _READ_BACK_WAIT_S = 1.0
 _READ_BACK_TRIES = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A record and what is in it: a record batch, or why there is none; neither of a heartbeat."""
-
-    record: StoredRecord
-    batch: Any = None
-    error: ContractError | None = None
-
-
-def decode(record: StoredRecord) -> Decoded:
-    """Decode a record of a topic with a table. Never raises for what it holds."""
-    if record.headers.get(KIND_HEADER) == HEARTBEAT:
-        return Decoded(record)
-    table = BY_NAME[record.topic].table
-    assert table is not None
-    try:
-        return Decoded(record, batch=from_bytes(TABLES[table], record.value, pa))
-    except ContractError as error:
-        return Decoded(record, error=error)
 
 
 def read_between(
@@ -95,6 +75,16 @@ class OperatorRunner:
         if error is not None:
             self._poison += 1
             refuse(_rejected(record, error))
+
+    def _feed_headers(self, headers: Headers, refuse: Callable[[Record], None]) -> None:
+        """Give the operator a block of headers; what of it nobody can read is refused, and only its time counts."""
+        self._records += len(headers)
+        self._batches += len(headers) - len(headers.refused)
+        self._poison += len(headers.refused)
+        self._operator.take_headers(headers.partition, headers.rows, headers.timestamps, headers.ends)
+        for decoded in headers.refused:
+            assert decoded.error is not None
+            refuse(_rejected(decoded.record, decoded.error))
 
     def _since(self, topic: str, time_ms: int) -> dict[TopicPartition, int]:
         """Per partition of a topic the first offset at or after a time."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.protocols import StoredRecord
-from streams.runner import Decoded
+from streams.headers import Headers
 from streams.task import PartitionTask
 
-REPORTS_HELD = 1_024  # records per task; what is dropped beyond is read again from the log
+REPORTS_HELD = 1_024  # blocks per task; what is dropped beyond is read again from the log
 
 
 @dataclass(slots=True)
@@ -24,7 +24,7 @@ class Slot:
     closed: bool = False
     held: bool = False
     inbox: deque[StoredRecord] = field(default_factory=deque)
-    reports: deque[Decoded] = field(default_factory=lambda: deque(maxlen=REPORTS_HELD))
+    reports: deque[Headers] = field(default_factory=lambda: deque(maxlen=REPORTS_HELD))
     delivered_ms: int | None = None
     stepped_ms: int | None = None
     step_ms: float = 0.0

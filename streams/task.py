@@ -28,14 +28,14 @@ from typing import Any
 
 from contracts.arrow import HEARTBEAT, KIND_HEADER
 from contracts.errors import ContractError
-from contracts.protocols import Log, LogReader, LogUnavailable, Record, TopicPartition
+from contracts.protocols import Log, Record, TopicPartition
 from contracts.times import FUTURE_LIMIT_MS, MINUTE_MS, PLACEMENT_TTL_MINUTES, SECOND_MS
 from contracts.topics import DEVICE_EVIDENCE, QUALITY_MINUTES, REPORTS, SLICES, partition_of
-from streams.runner import OUTPUTS, Decoded, OperatorRunner, decode, read_between, record_of
+from streams.decoding import Decoded, decode
+from streams.headers import HeaderHistory, Headers, blocks_of
+from streams.runner import OUTPUTS, OperatorRunner, read_between, record_of
 from streams.settings import SettingsError, StreamsError, StreamSettings
 
-_POLL_WAIT_S = 1.0
-_POLL_TRIES = 30
 _PATIENT_LOOKS = 200  # at a barrier that the delivery of reports does not lift, before they are read from the log
 
 
@@ -69,7 +69,9 @@ class PartitionTask(OperatorRunner):
     `status` may come from others. Call `rebuild` first, then `take` and `step`. Any call may raise LogUnavailable and
     may then be repeated with the same arguments."""
 
-    def __init__(self, log: Log, settings: StreamSettings, partition: int) -> None:
+    def __init__(
+        self, log: Log, settings: StreamSettings, partition: int, history: HeaderHistory | None = None
+    ) -> None:
         count = check_partitions(log)
         if not 0 <= partition < count:
             raise SettingsError(f"partition: expected 0..{count - 1}, got {partition}")
@@ -77,6 +79,7 @@ class PartitionTask(OperatorRunner):
         self.partition = partition
         self.skipped = 0  # records delivered again
         self.reread = 0  # records the delivery left out
+        self._history = history or HeaderHistory(log)
         self._gate = threading.Lock()  # between looking whether it may write and writing
         self._held = False
         self._closed = False
@@ -135,22 +138,28 @@ class PartitionTask(OperatorRunner):
         return self._barrier is not None
 
     def take(self, records: Iterable[Decoded]) -> None:
-        """Take records of the own partition of slices, or of any partition of reports, as they were delivered."""
+        """Take records of the own partition of slices, as they were delivered."""
         for decoded in records:
-            record = decoded.record
-            place = (record.topic, record.partition)
-            expected = self._next[place]
-            if record.offset < expected:
+            offset = decoded.record.offset
+            if offset < self._next[self._slices]:
                 self.skipped += 1
                 continue
-            if record.offset > expected:
-                if place == self._slices:
-                    self.read_to(record.offset)
-                else:
-                    before = self._records
-                    self._read_reports(place, record.offset)
-                    self.reread += self._records - before
+            if offset > self._next[self._slices]:
+                self.read_to(offset)
             self._accept(decoded)
+
+    def take_headers(self, blocks: Iterable[Headers]) -> None:
+        """Take blocks of any partitions of reports, as they were delivered."""
+        for headers in blocks:
+            place = (REPORTS.name, headers.partition)
+            if headers.next <= self._next[place]:
+                self.skipped += len(headers)
+                continue
+            if headers.first > self._next[place]:
+                before = self._records
+                self._read_reports(place, headers.first)
+                self.reread += self._records - before
+            self._accept_headers(headers)
 
     def read_to(self, end: int) -> None:
         """Take slices up to an offset from the log, if delivery has not brought them."""
@@ -182,12 +191,18 @@ class PartitionTask(OperatorRunner):
 
     def _accept(self, decoded: Decoded) -> None:
         record = decoded.record
-        place = (record.topic, record.partition)
+        self._feed(self._checked(decoded), self._explaining.append)
+        self._newest[self._slices] = max(self._newest[self._slices], record.timestamp_ms)
+        self._next[self._slices] = record.offset + 1
+
+    def _accept_headers(self, headers: Headers) -> None:
+        place = (REPORTS.name, headers.partition)
+        headers = headers.since(self._next[place])
         # Of all tasks that get a report nobody can read, one says so.
-        mine = place == self._slices or place[1] % self._log.partitions(SLICES.name) == self.partition
-        self._feed(self._checked(decoded), self._explaining.append if mine else _leave)
-        self._newest[place] = max(self._newest[place], record.timestamp_ms)
-        self._next[place] = record.offset + 1
+        mine = headers.partition % self._log.partitions(SLICES.name) == self.partition
+        self._feed_headers(headers, self._explaining.append if mine else _leave)
+        self._newest[place] = max(self._newest[place], int(headers.timestamps.max()))
+        self._next[place] = headers.next
 
     def _checked(self, decoded: Decoded) -> Decoded:
         """Slices of a customer of another partition are refused: their minutes are another task's to write."""
@@ -211,39 +226,29 @@ class PartitionTask(OperatorRunner):
             return
         self._barrier = None
         ends = {(REPORTS.name, p): at for p, at in enumerate(self._log.end_offsets(REPORTS.name))}
-        behind = {place: self._next[place] for place in ends}
-        reports = self._log.reader(behind)
-        try:
-            start = {self._slices: self._next[self._slices]}
-            for records in read_between(self._log, start, {self._slices: end}):
-                for record in records:
-                    self._accept(decode(record))
-                self._read_along(reports, ends)
-                if self._send() and self._operator.is_due:
-                    self._stage()
-                    self._send()
-                if self._closed:
-                    raise TaskClosed(f"partition {self.partition}: closed while it read")
-        finally:
-            reports.close()
+        start = {self._slices: self._next[self._slices]}
+        for records in read_between(self._log, start, {self._slices: end}):
+            for record in records:
+                self._accept(decode(record))
+            self._read_along(ends)
+            if self._send() and self._operator.is_due:
+                self._stage()
+                self._send()
+            if self._closed:
+                raise TaskClosed(f"partition {self.partition}: closed while it read")
         self._next[self._slices] = max(end, self._next[self._slices])  # retention may have taken the last ones
 
-    def _read_along(self, reader: LogReader, ends: dict[TopicPartition, int]) -> None:
+    def _read_along(self, ends: dict[TopicPartition, int]) -> None:
         """Read reports past the newest slice's timestamp, or up to the given ends."""
-        tries = _POLL_TRIES
-        while any(self._is_behind(place) and at < ends[place] for place, at in reader.positions().items()):
-            records = reader.poll(self._settings.poll_records, _POLL_WAIT_S)
-            for record in records:
-                if record.offset >= self._next[record.topic, record.partition]:
-                    self._accept(decode(record))
-            tries = _POLL_TRIES if records else tries - 1
-            if not tries:
-                raise LogUnavailable(f"{REPORTS.name}: expected records up to {ends}, got none for a while")
+        for place, end in ends.items():
+            while self._is_behind(place) and self._next[place] < end:
+                starts = {p: self._next[REPORTS.name, p] for _, p in ends}
+                self._accept_headers(self._history.at(starts, place[1]))
 
     def _read_reports(self, place: TopicPartition, end: int) -> None:
         for records in read_between(self._log, {place: self._next[place]}, {place: end}):
-            for record in records:
-                self._accept(decode(record))
+            for headers in blocks_of(records):
+                self._accept_headers(headers)
 
     def _is_behind(self, place: TopicPartition) -> bool:
         return self._newest[place] < self._newest[self._slices]

@@ -20,8 +20,10 @@ from contracts.columns import CELL_DIMENSIONS
 from contracts.protocols import LogUnavailable, Record
 from contracts.topics import QUALITY_CUBE, QUALITY_MINUTES, REJECTED, REPORTS, SLICES
 from ingest.log.embedded import EmbeddedLog
+from streams.decoding import Decoded, decode
+from streams.headers import headers_of
 from streams.local import LocalRunner
-from streams.runner import OUTPUTS, Decoded, decode
+from streams.runner import OUTPUTS
 from streams.settings import QualitySettings, SettingsError, StreamSettings
 from streams.task import Overtaken, PartitionTask, TaskClosed
 from tests.streams.builders import (
@@ -61,6 +63,15 @@ def delivery(log: EmbeddedLog, partition: int) -> list[Decoded]:
     return [
         decode(r) for r in read(log, REPORTS.name, SLICES.name) if r.topic == REPORTS.name or r.partition == partition
     ]
+
+
+def give(task: PartitionTask, records: Sequence[Decoded]) -> None:
+    """Deliver records of both topics in their order."""
+    for decoded in records:
+        if decoded.record.topic == REPORTS.name:
+            task.take_headers([headers_of([decoded.record])])
+        else:
+            task.take([decoded])
 
 
 def settle(task: PartitionTask) -> None:
@@ -166,7 +177,7 @@ def test_any_delivery_and_any_restart_lead_to_the_same_minutes(ops: list[Op]) ->
                     disturb(task, kind, delivery(log, partition), begin, length)
         append(log, messages[appended:])
         for partition, task in tasks.items():
-            task.take(delivery(log, partition))
+            give(task, delivery(log, partition))
             settle(task)
         assert outputs(log, atomic=False) == want
 
@@ -192,7 +203,7 @@ def disturb(task: PartitionTask, kind: str, all_: list[Decoded], begin: float, l
             return
         mine = [d for d in all_ if d.record.topic == topic]
         first = int(begin * len(mine))
-        task.take(mine[first : first + 1 + int(length * 40)])
+        give(task, mine[first : first + 1 + int(length * 40)])
         task.step()
     elif kind == "step":
         task.step()
@@ -240,11 +251,11 @@ def test_slices_do_not_run_ahead_of_their_reports(log: EmbeddedLog) -> None:
     task = started(log, OF_ALPHA)
     append(log, one_report())
     records = delivery(log, OF_ALPHA)
-    task.take([d for d in records if d.record.topic == SLICES.name])
+    give(task, [d for d in records if d.record.topic == SLICES.name])
     assert not task.step()
     assert task.wants_reports
     assert read(log, QUALITY_MINUTES.name) == []
-    task.take([d for d in records if d.record.topic == REPORTS.name])
+    give(task, [d for d in records if d.record.topic == REPORTS.name])
     settle(task)
     minutes = outputs(log)[0]
     assert [minutes[T0 + m * MINUTE, "alpha", "vod"]["coverage"] for m in range(5)] == [1.0] * 5
@@ -253,7 +264,7 @@ def test_slices_do_not_run_ahead_of_their_reports(log: EmbeddedLog) -> None:
 def test_reports_that_are_never_delivered_are_read_from_the_log(log: EmbeddedLog) -> None:
     task = started(log, OF_ALPHA)
     append(log, one_report())
-    task.take([d for d in delivery(log, OF_ALPHA) if d.record.topic == SLICES.name])
+    give(task, [d for d in delivery(log, OF_ALPHA) if d.record.topic == SLICES.name])
     settle(task)
     assert {row["coverage"] for (m, _, _), row in outputs(log)[0].items() if m <= T0 + 4 * MINUTE} == {1.0}
 
@@ -314,10 +325,10 @@ def test_a_worker_that_lost_its_partition_stops_at_the_new_owners_first_minute(l
     owner = started(log, OF_ALPHA)
     for part in (messages[third:-third], messages[-third:]):
         append(log, part)
-        owner.take(delivery(log, OF_ALPHA))
+        give(owner, delivery(log, OF_ALPHA))
         settle(owner)
     ends = log.end_offsets(QUALITY_MINUTES.name)
-    zombie.take(delivery(log, OF_ALPHA))
+    give(zombie, delivery(log, OF_ALPHA))
     with pytest.raises(Overtaken, match="another worker"):
         settle(zombie)
     assert log.end_offsets(QUALITY_MINUTES.name) == ends
