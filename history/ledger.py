@@ -98,29 +98,32 @@ class Ledger:
 
 
 def ledger(store: Store, now: int) -> Ledger:
-    """The books of everything stored, as of now (ms UTC, only stated in the result)."""
+    """The books of everything stored, as of now (ms UTC, only stated in the result). Right also while a sink writes:
+    they are then those of the headers stored when it began, box by box."""
     boots: list[BootBooks] = []
     unheaded = [0, 0]
     for group in tables.groups(store):
-        boots.extend(_group_books(store, group))
-        rows = store.query(tables.UNKNOWN, group)
+        newest = _boots(store, group)
+        cut = {**group, **_ranges(newest.values()), "dirty": [tables.NO_MINUTE, *tables.dirty(store)]}
+        boots.extend(_group_books(store, cut, newest))
+        rows = store.query(tables.UNKNOWN, cut)
         unheaded[0] += rows["requests"][0]
         unheaded[1] += rows["slices"][0]
-    dirty = store.query("SELECT count() AS n FROM dirty_minutes FINAL WHERE dirty = 1")["n"][0]
     return Ledger(
         computed_at=now,
         boots=tuple(boots),
         requests=sum((b.requests for b in boots), Account()),
         slices=sum((b.slices for b in boots), Account()),
         unheaded=(unheaded[0], unheaded[1]),
-        dirty_minutes=dirty,
-        disagreeing_minutes=store.query(tables.DISAGREEING)["n"][0],
+        dirty_minutes=len(tables.dirty(store)),
+        disagreeing_minutes=tables.disagreeing(store),
     )
 
 
 @dataclass(slots=True)
 class _Newest:
-    """The newest header of a boot, relative to the horizon before which its reports have expired."""
+    """The newest header of a boot, relative to the horizon before which its reports have expired. `ranges`: report
+    numbers of all its headers, inclusive."""
 
     device: str
     boot: str
@@ -130,6 +133,7 @@ class _Newest:
     newest: Mapping[str, int]
     earlier_boots: list[dict[str, Any]]
     last_listed: list[dict[str, Any]]
+    ranges: list[tuple[int, int]]
     horizon_seq: int = 0
 
 
@@ -139,16 +143,22 @@ _NEWEST: tuple[str, ...] = (
 )
 
 
-def _group_books(store: Store, group: dict[str, int]) -> list[BootBooks]:
-    boots = _boots(store, group)
+def _ranges(boots: Iterable[_Newest]) -> dict[str, Any]:
+    """What counts, as the parameters of a cut."""
+    rows = [(b.device, b.boot, first, last) for b in boots for first, last in b.ranges]
+    names = ("devices", "boots", "firsts", "lasts")
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {name: [] for name in names}
+
+
+def _group_books(store: Store, cut: dict[str, Any], boots: dict[Boot, _Newest]) -> list[BootBooks]:
     holed = [b for b in boots.values() if b.reports != b.last_seq - b.horizon_seq]
-    gaps = _gaps(store, group, holed)
+    gaps = _gaps(store, cut, holed)
     refused: dict[Boot, list[int]] = defaultdict(list)
-    for device, boot, seq in zip(*store.query(tables.REJECTED_REPORTS, group).values(), strict=True):
+    for device, boot, seq in zip(*store.query(tables.REJECTED_REPORTS, cut).values(), strict=True):
         refused[device, boot].append(seq)
-    rows = tables.rejected_rows(store, group)
-    stored = _pairs(store.query(tables.STORED, group))
-    twice = _pairs(store.query(tables.TWICE, group))
+    rows = tables.rejected_rows(store, cut)
+    stored = _pairs(store.query(tables.STORED, cut))
+    twice = _pairs(store.query(tables.TWICE, cut))
     spools = _spools(boots.values())
     books = []
     for key, boot in sorted(boots.items()):
@@ -187,11 +197,14 @@ def _account(reported: int, stored: int, double: int, refused_rows: int, inside:
 def _boots(store: Store, group: dict[str, int]) -> dict[Boot, _Newest]:
     boots: dict[Boot, _Newest] = {}
     rows = store.query(tables.BOOTS, group)
-    for device, boot, reports, last_seq, last_seen, newest, earlier, listed in zip(*rows.values(), strict=True):
+    rows.pop("seqs")
+    for device, boot, reports, last_seq, last_seen, newest, earlier, listed, firsts, lasts in zip(
+        *rows.values(), strict=True
+    ):
         values = dict(zip((*_NEWEST, "oldest_spooled_seq"), _tuple(newest), strict=True))
-        boots[device, boot] = _Newest(
-            device, boot, reports, last_seq, last_seen, values, json.loads(earlier), json.loads(listed or "[]")
-        )
+        lists = json.loads(earlier), json.loads(listed or "[]")
+        ranges = list(zip(firsts, lasts, strict=True))
+        boots[device, boot] = _Newest(device, boot, reports, last_seq, last_seen, values, *lists, ranges)
     rows = store.query(tables.HORIZONS, group)
     for i, key in enumerate(zip(rows["device"], rows["boot"], strict=True)):
         if key in boots:
@@ -205,11 +218,10 @@ def _tuple(value: Any) -> list[int]:
     return list(value.values()) if isinstance(value, dict) else list(value)
 
 
-def _gaps(store: Store, group: dict[str, int], boots: list[_Newest]) -> dict[Boot, list[Gap]]:
+def _gaps(store: Store, cut: dict[str, Any], boots: list[_Newest]) -> dict[Boot, list[Gap]]:
     found: dict[Boot, list[Gap]] = defaultdict(list)
     if boots:
-        names = {"devices": [b.device for b in boots], "boots": [b.boot for b in boots]}
-        rows = store.query(tables.GAPS, {**group, **names})
+        rows = store.query(tables.GAPS, {**cut, **_ranges(boots)})
         for device, boot, first, last, requests, slices in zip(*rows.values(), strict=True):
             found[device, boot].append(Gap(first, last, requests, slices))
     return found

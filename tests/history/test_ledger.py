@@ -1,5 +1,8 @@
+import itertools
 import random
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
@@ -9,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from contracts import topics
 from history.books import Account
+from history.clickhouse_store import ClickHouseStore
 from history.ledger import ledger
 from history.sink import Sink, SinkSettings
 from tests.history.builders import (
@@ -350,3 +354,75 @@ def test_the_books_tell_the_truth_of_any_fleet(request, where, examples):
             derandomize=True,
         ),
     )
+
+
+class BusyStore:
+    """A store that is written to before every query of whoever reads it."""
+
+    def __init__(self, store, write):
+        self._store = store
+        self._write = write
+
+    def query(self, sql, parameters=None):
+        self._write()
+        return self._store.query(sql, parameters)
+
+
+def test_the_books_are_of_one_moment_however_much_is_written_while_they_are_read(store, log):
+    boxes = [Box("box-1"), Box("box-2")]
+    late = Box("late")
+    held_back = [late.report(T0 + k * 10_000, rows(3)) for k in range(120)]
+    send(log, *held_back[100:])
+    sink = Sink(log, store, SinkSettings(flush_every_ms=0, late_refresh_ms=0, live_refresh_ms=0))
+    written = [0]
+
+    def write():
+        # A report of each box at the front, and one into an ended minute that fills a gap: all at once stored, and
+        # the minutes it touches recomputed.
+        k = written[0]
+        written[0] += 1
+        fresh = [box.report(T0 + k * 30_000, rows(k + 1)) for box in boxes]
+        send(log, *fresh, *held_back[k : k + 1])
+        sink.step(T0 + k * 30_000 + 15_000)
+
+    for _ in range(4):
+        write()
+    found = ledger(BusyStore(store, write), END)
+    sink.close()
+    assert written[0] > 14
+    assert [(b.device, b.requests.difference, b.slices.difference) for b in found.boots if not b.balanced] == []
+    assert found.disagreeing_minutes == 0
+    assert found.requests.double_counted == 0
+    reported = {b.device: b.requests.reported for b in found.boots}
+    assert reported["box-1"] in {n * (n + 1) // 2 for n in range(5, written[0] + 1)}
+    assert reported["late"] == 360
+    stored_of_late = next(b.requests.stored for b in found.boots if b.device == "late")
+    assert stored_of_late + found.requests.lost == 360
+
+
+def test_a_thread_that_stores_never_makes_the_books_wrong(served, server_url):
+    served.empty()
+    with ClickHouseStore(server_url) as store:
+        log, boxes = MemoryLog(), [Box(f"box-{i}") for i in range(20)]
+        sink = Sink(log, store, SinkSettings(flush_every_ms=0, late_refresh_ms=0, live_refresh_ms=0))
+        done = threading.Event()
+
+        def write():
+            for k in itertools.count():
+                if done.is_set():
+                    return
+                send(log, *[box.report(T0 + k * 10_000, rows(k + 1)) for box in boxes])
+                sink.step(T0 + k * 10_000 + 12_000)
+
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(write)
+            try:
+                found = [ledger(store, END) for _ in range(4)]
+            finally:
+                done.set()
+            writing.result(60)
+        assert all(books.balanced for books in found)
+        assert {(b.requests.lost, b.requests.double_counted, b.requests.pending) for b in found} == {(0, 0, 0)}
+        assert found[-1].requests.reported > found[0].requests.reported
+        sink.drain(END)
+        assert ledger(store, END).balanced
