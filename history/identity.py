@@ -7,6 +7,7 @@ counts, whatever start or received_at a later copy carries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from contracts.protocols import Store
 from contracts.times import AUTH_WINDOW_MS, GRID_MS, MINUTE_MS
-from history.known import KnownReports, split
+from history.known import KnownReports
 
 # Two attempts to send one report are corrected by at most this far apart: both clocks were within the window.
 _APART_MS = 2 * AUTH_WINDOW_MS + 2 * GRID_MS + MINUTE_MS
@@ -25,71 +26,107 @@ WHERE minute >= {first:Int64} AND minute <= {last:Int64} AND (device, boot, seq)
         SELECT arrayJoin(arrayZip({devices:Array(String)}, {boots:Array(String)}, {seqs:Array(Int64)})) AS t))"""
 
 Mask = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Identities of a block's rows: `reports` lists the distinct (device, boot, seq), `report` says per row which."""
+    """Whose rows a block holds: codes per row and the names they stand for."""
 
-    reports: list[tuple[str, str, int]]
-    report: NDArray[np.int64]
+    device: Ints
+    devices: list[str]
+    boot: Ints
+    boots: list[str]
+    seq: Ints
+
+    def report(self, row: int) -> tuple[str, str, int]:
+        """(device, boot, seq) of a row."""
+        return self.devices[self.device[row]], self.boots[self.boot[row]], int(self.seq[row])
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Distinct (group, seq) of rows in order, cut into runs of consecutive seqs, so that reports are looked up run by
+    run and not one by one. `row`: the first row of each, `of`: which one each row has; a run goes from
+    `starts[i]` to before `ends[i]`."""
+
+    row: Ints
+    of: Ints
+    starts: list[int]
+    ends: list[int]
+
+    def mark(self, keys: Keys, look: Callable[[int, int, int], list[int]]) -> Mask:
+        """Per distinct (group, seq) whether `look(row, first seq, last seq)` names it."""
+        seen: Mask = np.zeros(len(self.row), bool)
+        rows, seqs = self.row.tolist(), keys.seq[self.row].tolist()
+        for start, end in zip(self.starts, self.ends, strict=True):
+            for seq in look(rows[start], seqs[start], seqs[end - 1]):
+                seen[start + seq - seqs[start]] = True
+        return seen
 
 
 def keys_of(block: pa.Table) -> Keys:
-    """The distinct reports of a block and each row's, in order of first appearance."""
-    device, boot = _codes(block["device"]), _codes(block["boot"])
-    seq = block["seq"].to_numpy()
-    pair = device[0] * len(boot[1]) + boot[0]
-    low = int(seq.min())
-    packed = pair * (int(seq.max()) - low + 1) + (seq - low)
-    _, first, report = np.unique(packed, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    first = first[order]
-    names = zip(device[0][first].tolist(), boot[0][first].tolist(), seq[first].tolist(), strict=True)
-    return Keys([(device[1][d], boot[1][b], s) for d, b, s in names], rank[report])
+    """The keys of a block's rows."""
+    return Keys(*_codes(block["device"]), *_codes(block["boot"]), block["seq"].to_numpy())
+
+
+def _runs(keys: Keys, more: Ints | None = None, size: int = 1) -> Runs:
+    """Runs per boot, or per boot and another code below `size`."""
+    _, group = np.unique(keys.device * len(keys.boots) + keys.boot, return_inverse=True)
+    if more is not None:
+        group = group * size + more
+    low = int(keys.seq.min())
+    span = int(keys.seq.max()) - low + 2  # the last seq of a group does not touch the first of the next
+    packed, row, of = np.unique(group * span + (keys.seq - low), return_index=True, return_inverse=True)
+    cuts = np.flatnonzero(np.diff(packed) != 1) + 1
+    return Runs(row, of, [0, *cuts.tolist()], [*cuts.tolist(), len(packed)])
 
 
 def new_headers(block: pa.Table, known: KnownReports) -> Mask:
     """Which headers are the first of their identity; they count as stored from now on."""
     keys = keys_of(block)
-    known.load({device for device, _, _ in keys.reports})
-    seen = np.array(split(known.headers, keys.reports), bool)
-    split(known.slices, keys.reports)
-    first_row: Mask = np.zeros(len(keys.report), bool)
-    first_row[np.unique(keys.report, return_index=True)[1]] = True
-    first_row &= ~seen[keys.report]
-    return first_row
+    known.load(keys.devices)
+    runs = _runs(keys)
+
+    def look(row: int, first: int, last: int) -> list[int]:
+        device, boot, _ = keys.report(row)
+        return known.see_headers(device, boot, first, last)
+
+    new: Mask = np.zeros(len(keys.seq), bool)
+    new[runs.row[~runs.mark(keys, look)]] = True
+    return new
 
 
 def new_slices(block: pa.Table, known: KnownReports, store: Store) -> Mask:
     """Which slices are the first of their identity, in the block and in the store."""
     keys = keys_of(block)
-    known.load({device for device, _, _ in keys.reports})
+    known.load(keys.devices)
     row = block["row"].to_numpy()
-    packed = keys.report * (int(row.max()) + 1) + row
+    reports = _runs(keys)
     new: Mask = np.zeros(len(row), bool)
-    new[np.unique(packed, return_index=True)[1]] = True
+    new[np.unique(reports.of * (int(row.max()) + 1) + row, return_index=True)[1]] = True
     doubtful = _seen(block, keys, known)
     if doubtful.any():
         minute = block["start"].to_numpy()[doubtful] // MINUTE_MS * MINUTE_MS
-        reports = [keys.reports[r] for r in np.unique(keys.report[doubtful])]
-        stored = _stored(store, reports, int(minute.min()), int(minute.max()))
-        triples = (keys.reports[r] for r in keys.report[doubtful])
-        hit = [(*triple, n) in stored for triple, n in zip(triples, row[doubtful].tolist(), strict=True)]
+        asked = {r: keys.report(reports.row[r]) for r in np.unique(reports.of[doubtful]).tolist()}
+        stored = _stored(store, list(asked.values()), int(minute.min()), int(minute.max()))
+        names = (asked[r] for r in reports.of[doubtful].tolist())
+        hit = [(*name, n) in stored for name, n in zip(names, row[doubtful].tolist(), strict=True)]
         new[np.flatnonzero(doubtful)[hit]] = False
     return new
 
 
 def _seen(block: pa.Table, keys: Keys, known: KnownReports) -> Mask:
     """Per row, whether slices of its report and customer came before."""
-    customer, names = _codes(block["customer"])
-    packed = keys.report * len(names) + customer
-    _, first, group = np.unique(packed, return_index=True, return_inverse=True)
-    reports = (keys.reports[r] for r in keys.report[first].tolist())
-    slices = [(*report, names[c]) for report, c in zip(reports, customer[first].tolist(), strict=True)]
-    seen: Mask = np.array(known.see(slices), bool)[group]
+    customer, customers = _codes(block["customer"])
+    runs = _runs(keys, customer, len(customers))
+
+    def look(row: int, first: int, last: int) -> list[int]:
+        device, boot, _ = keys.report(row)
+        return known.see_slices(device, boot, customers[customer[row]], first, last)
+
+    seen: Mask = runs.mark(keys, look)[runs.of]
+    known.bound()
     return seen
 
 
@@ -100,7 +137,7 @@ def _stored(store: Store, reports: list[tuple[str, str, int]], first: int, last:
     return set(zip(rows["device"], rows["boot"], rows["seq"], rows["row"], strict=True))
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+def _codes(column: pa.ChunkedArray) -> tuple[Ints, list[str]]:
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(whole, pa.ChunkedArray):
         whole = whole.unify_dictionaries().combine_chunks()

@@ -49,6 +49,25 @@ class SeqRanges:
             self._firsts.insert(at + 1, seq)
             self._lasts.insert(at + 1, seq)
 
+    def meets(self, first: int, last: int) -> bool:
+        """Whether any of first..last is in."""
+        at = bisect_right(self._firsts, last) - 1
+        return at >= 0 and self._lasts[at] >= first
+
+    def put(self, first: int, last: int) -> list[int]:
+        """Put first..last in; returns those that were in before."""
+        had = [seq for seq in range(first, last + 1) if seq in self] if self.meets(first, last) else []
+        if not self._lasts or first > self._lasts[-1] + 1:
+            self._firsts.append(first)
+            self._lasts.append(last)
+        elif first == self._lasts[-1] + 1:
+            self._lasts[-1] = last
+        elif first == last:
+            self.add(first)
+        else:
+            self.update(SeqRanges(first, last))
+        return had
+
     def ranges(self) -> list[tuple[int, int]]:
         """Inclusive ranges, ascending."""
         return list(zip(self._firsts, self._lasts, strict=True))
@@ -115,33 +134,37 @@ class KnownReports:
         self.slices: dict[Boot, SeqRanges] = {}
         self.open: dict[tuple[str, str, str], SeqRanges] = {}
 
-    def see(self, slices: Iterable[tuple[str, str, int, str]]) -> list[bool]:
-        """Per (device, boot, seq, customer) whether its slices may be stored; all may be afterwards."""
-        result = []
-        for device, boot, seq, customer in slices:
-            whole = self.slices.get((device, boot))
-            if whole is not None and seq in whole:
-                result.append(True)
-                continue
-            ranges = self.open.get((device, boot, customer))
-            if ranges is None:
-                ranges = self.open[device, boot, customer] = SeqRanges()
-            result.append(seq in ranges)
-            ranges.add(seq)
-        if sum(map(len, self.open.values())) > self._max_open_ranges:
-            self._give_up_apart()
-        return result
+    def see_headers(self, device: str, boot: str, first: int, last: int) -> list[int]:
+        """Which headers of reports first..last are stored; all are afterwards, and so may their slices be."""
+        self.slices.setdefault((device, boot), SeqRanges()).put(first, last)
+        return self.headers.setdefault((device, boot), SeqRanges()).put(first, last)
+
+    def see_slices(self, device: str, boot: str, customer: str, first: int, last: int) -> list[int]:
+        """Of which reports first..last a customer's slices may be stored; all may be afterwards."""
+        whole = self.slices.get((device, boot))
+        held = set()
+        if whole is not None and whole.meets(first, last):
+            held = {seq for seq in range(first, last + 1) if seq in whole}
+            if len(held) == last - first + 1:
+                return sorted(held)
+        apart = self.open.get((device, boot, customer))
+        if apart is None:
+            apart = self.open[device, boot, customer] = SeqRanges()
+        return sorted(held.union(apart.put(first, last)))
+
+    def bound(self) -> None:
+        """Give up what is known apart when it has become too much: those reports count as seen for every customer."""
+        if sum(map(len, self.open.values())) <= self._max_open_ranges:
+            return
+        for (device, boot, _), ranges in self.open.items():
+            self.slices.setdefault((device, boot), SeqRanges()).update(ranges)
+        self.open = {}
 
     def settle(self) -> None:
         """Forget apart what headers have come for since: their slices are all stored."""
         nothing = SeqRanges()
         left = {key: ranges.without(self.slices.get(key[:2], nothing)) for key, ranges in self.open.items()}
         self.open = {key: ranges for key, ranges in left.items() if len(ranges)}
-
-    def _give_up_apart(self) -> None:
-        for (device, boot, _), ranges in self.open.items():
-            self.slices.setdefault((device, boot), SeqRanges()).update(ranges)
-        self.open = {}
 
     def load(self, devices: Iterable[str]) -> None:
         """Make sure that the stored identities of these devices are known."""
@@ -157,24 +180,11 @@ class KnownReports:
         if self._unheaded is not None:
             rows, self._unheaded = self._unheaded, None
             self.load(rows["device"])
-            split(self.slices, list(zip(rows["device"], rows["boot"], rows["seq"], strict=True)))
+            for device, boot, seq in zip(rows["device"], rows["boot"], rows["seq"], strict=True):
+                self.slices.setdefault((device, boot), SeqRanges()).add(seq)
 
     def _scattered(self, device: str, boot: str) -> SeqRanges:
         ranges = SeqRanges()
         for seq in sorted(self._store.query(_SEQS, {"device": device, "boot": boot})["seqs"][0]):
             ranges.add(seq)
         return ranges
-
-
-def split(seen: dict[Boot, SeqRanges], identities: Sequence[tuple[str, str, int]]) -> list[bool]:
-    """Per identity whether it was seen before; all are seen afterwards."""
-    result = []
-    for device, boot, seq in identities:
-        ranges = seen.get((device, boot))
-        if ranges is None:
-            ranges = seen[device, boot] = SeqRanges()
-        known = seq in ranges
-        result.append(known)
-        if not known:
-            ranges.add(seq)
-    return result

@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from history.known import KnownReports, SeqRanges, split
+from history.known import KnownReports, SeqRanges
 
 
 def holding(seqs):
@@ -36,12 +36,6 @@ def test_a_copy_lives_on_its_own():
     assert 6 in other
 
 
-def test_split_tells_first_sight_from_the_rest():
-    seen = {}
-    assert split(seen, [("d", "b", 1), ("d", "b", 1), ("d", "c", 1)]) == [False, True, False]
-    assert split(seen, [("d", "b", 2), ("d", "b", 1)]) == [False, True]
-
-
 @given(st.sets(st.integers(1, 30)), st.sets(st.integers(1, 30)))
 def test_sets_are_joined_and_taken_from_each_other(some, others):
     a, b = holding(some), holding(others)
@@ -61,20 +55,36 @@ class EmptyStore:
         return {"device": [], "boot": [], "first": [], "last": [], "n": []}
 
 
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 5)), max_size=12))
+def test_a_run_that_is_put_in_tells_what_was_there(runs):
+    ranges, have = SeqRanges(), set()
+    for first, more in runs:
+        wanted = set(range(first, first + more + 1))
+        assert ranges.meets(first, first + more) == bool(wanted & have)
+        assert ranges.put(first, first + more) == sorted(wanted & have)
+        have |= wanted
+        assert members(ranges) == have
+        assert all(a[1] + 1 < b[0] for a, b in pairwise(ranges.ranges()))
+
+
 def test_a_report_is_seen_per_customer_until_its_header_came():
     known = KnownReports(EmptyStore())
-    assert known.see([("d", "b", 1, "acme"), ("d", "b", 1, "beta"), ("d", "b", 2, "acme")]) == [False] * 3
-    assert known.see([("d", "b", 1, "acme"), ("d", "b", 2, "beta"), ("d", "c", 1, "acme")]) == [True, False, False]
-    split(known.slices, [("d", "b", 1)])
+    assert known.see_slices("d", "b", "acme", 1, 2) == []
+    assert known.see_slices("d", "b", "beta", 1, 1) == []
+    assert known.see_slices("d", "b", "acme", 1, 3) == [1, 2]
+    assert known.see_slices("d", "c", "acme", 1, 3) == []
+    assert known.see_headers("d", "b", 1, 1) == []
+    assert known.see_headers("d", "b", 1, 2) == [1]
     known.settle()
-    assert known.see([("d", "b", 1, "late")]) == [True], "after the header every customer's may be stored"
-    assert known.see([("d", "b", 2, "acme"), ("d", "b", 2, "late")]) == [True, False]
+    assert known.see_slices("d", "b", "late", 1, 3) == [1, 2], "after the header every customer's may be stored"
+    assert known.see_slices("d", "b", "acme", 3, 4) == [3]
 
 
 def test_what_headers_never_come_for_stays_bounded_and_seen():
     known = KnownReports(EmptyStore(), max_open_ranges=10)
     for seq in range(1, 400, 2):
-        assert known.see([("d", "b", seq, "acme")]) == [False]
+        assert known.see_slices("d", "b", "acme", seq, seq) == []
+        known.bound()
         known.settle()
         assert sum(map(len, known.open.values())) <= 10
-    assert known.see([("d", "b", seq, "acme") for seq in range(1, 380, 2)]) == [True] * 190
+    assert known.see_slices("d", "b", "acme", 1, 399) == list(range(1, 400, 2))
