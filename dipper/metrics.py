@@ -78,6 +78,9 @@ METRICS: dict[str, Meaning] = {
     "dipper_insert_rows_per_second": Meaning("gauge", (), "speed of the last insert of slices"),
     "dipper_insert_seconds": Meaning("gauge", (), "duration of the last step that stored something", "above 10"),
     "dipper_dirty_minutes": Meaning("gauge", (), "minutes whose rollups wait to be recomputed", "above 30 for 15 min"),
+    "dipper_minutes_behind": Meaning(
+        "gauge", (), "minutes that ended and were not computed yet: a backlog after an outage"
+    ),
     "dipper_recomputed_minutes_total": Meaning("counter", (), "minutes recomputed"),
     "dipper_skipped_records_total": Meaning(
         "counter", (), "records the log let go before history had read them: data is lost", "any"

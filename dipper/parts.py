@@ -16,6 +16,7 @@ from ingest.gateway import Gateway
 
 Status = Mapping[str, Any]
 FAILURES_TOLERATED = 2
+MINUTES_BEHIND = 2  # one minute ends at a time; more that wait to be computed are a backlog
 SHARE_S = 1.0  # one look at a part serves health, progress and metrics of a moment
 
 
@@ -195,15 +196,16 @@ class StreamsPart(ReaderPart):
 
 
 class SinkPart(ReaderPart):
-    """History's sink: the one that works, or one that stands by."""
+    """History's sink: the one that works, or one that stands by. It has caught up when the minutes are computed too."""
 
-    done = ("positions",)
+    done = ("positions", "recomputed_minutes")
     names: ClassVar[Mapping[str, str]] = {
         "dipper_lag_seconds": "lag_s",
         "dipper_freshness_seconds": "freshness_s",
         "dipper_insert_rows_per_second": "insert_rows_per_s",
         "dipper_insert_seconds": "insert_s",
         "dipper_dirty_minutes": "dirty_minutes",
+        "dipper_minutes_behind": "minutes_behind",
         "dipper_recomputed_minutes_total": "recomputed_minutes",
         "dipper_stored_slices_total": "slices",
         "dipper_stored_reports_total": "reports",
@@ -213,6 +215,11 @@ class SinkPart(ReaderPart):
         "dipper_records_total": "records",
         "dipper_batches_total": "batches",
     }
+
+    def ready(self, now: int) -> list[str]:
+        waiting = (self._status() or {}).get("minutes_behind", 0)
+        said = [f"{self.name}: catching up: {waiting} minutes to recompute"] if waiting > MINUTES_BEHIND else []
+        return [*super().ready(now), *said]
 
 
 class IntakePart(ReaderPart):

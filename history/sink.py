@@ -83,7 +83,7 @@ class Sink:
         self._last_flush: int | None = None
         self._insert_rows_per_s = 0.0
         self._newest_end = 0
-        self._newest_received = 0
+        self._newest_header = 0
         self._totals = dict.fromkeys(("slices", "reports", "duplicates", "poison"), 0)
         self._ahead = ReadAhead(self._settings.block_rows, self._settings.poll_records)
         self._open()
@@ -93,7 +93,7 @@ class Sink:
         self._close_feeds()
         versions = Versions(self._store)
         self._dirty = DirtyMinutes(self._store, versions)
-        self._recompute = Recompute(self._store, self._dirty, versions, self._settings)
+        self._recompute = Recompute(self._store, self._dirty, versions, self._settings, clock=self._clock)
         self._known = KnownReports(self._store, list(self._dirty.minutes))
         self._positions = Positions(self._store, versions)
         names = (topics.SLICES.name, topics.REPORTS.name, *OTHER_TOPICS)
@@ -115,7 +115,7 @@ class Sink:
     def status(self, now: int) -> dict[str, Any]:
         """Lag in records and in s (time since the newest record read, over topics with unread ones), freshness in s
         (end of the newest stored interval to now; None: nothing stored), insert speed of the last block, dirty
-        minutes, counts since the start."""
+        minutes and how many of them ended and were never computed (`minutes_behind`), counts since the start."""
         lag = {name: feed.lag_records() for name, feed in self._feeds.items()}
         # Of a topic that gave nothing yet, all that is known is that it held nothing at the last flush.
         since = {name: feed.newest_read_at or self._last_flush or now for name, feed in self._feeds.items()}
@@ -128,6 +128,7 @@ class Sink:
             "freshness_s": (now - self._newest_end) / 1_000 if self._newest_end else None,
             "insert_rows_per_s": self._insert_rows_per_s,
             "dirty_minutes": len(self._dirty),
+            "minutes_behind": self._recompute.behind(now),
             **self._totals,
         }
 
@@ -165,9 +166,10 @@ class Sink:
             self._wait(timeout_s)
             flushed = self._flush(now)
             self._last_flush = now
-        # Behind the log, a minute has ended only as far as the log has been read.
-        reached = now if flushed.caught_up else min(now, self._newest_received)
-        return replace(flushed, recomputed_minutes=self._recompute.step(reached))
+        # A header is read after its slices, so behind the log a minute has ended as far as headers have been read:
+        # without its headers its coverage would be 0.
+        reached = now if flushed.caught_up else min(now, self._newest_header)
+        return replace(flushed, recomputed_minutes=self._recompute.step(now, reached))
 
     def _drain(self, now: int) -> SinkStep:
         total = SinkStep()
@@ -262,10 +264,10 @@ class Sink:
             self._insert_rows_per_s = rows.num_rows / max(self._clock() - begin, 1e-6)
         else:
             self._store.insert("devices", devices_of(rows))
+            self._newest_header = max(self._newest_header, int(np.max(rows["received_at"].to_numpy())))
         counts[table] += rows.num_rows
         self._recompute.saw(minutes)
         self._newest_end = max(self._newest_end, int(np.max(rows["end"].to_numpy())))
-        self._newest_received = max(self._newest_received, int(np.max(rows["received_at"].to_numpy())))
 
 
 def _plus(a: SinkStep, b: SinkStep) -> SinkStep:

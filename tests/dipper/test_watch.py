@@ -148,6 +148,14 @@ def test_a_reader_behind_its_bound_is_not_ready():
     assert late.ready(0) == ["history: 61 s behind the log (60 s are allowed)"]
 
 
+def test_a_sink_with_minutes_left_to_compute_says_that_it_catches_up():
+    def ready(minutes):
+        return SinkPart("history", lambda: {**SINK, "minutes_behind": minutes}, LIMITS).ready(0)
+
+    assert ready(2) == []
+    assert ready(17) == ["history: catching up: 17 minutes to recompute"]
+
+
 def test_a_reader_that_does_not_move_while_records_wait_is_silent():
     status = dict(SINK)
     clock = Clock()
