@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,11 @@ class Outcome:
         return bool(self.ledger["balanced"]) and self.ledger["matches_truth"] and settled
 
 
-def run_once(settings: Settings, policy: Policy, out: Path) -> Outcome:
-    """Run, and write `ledger.json` and `truth.json` into `out`. Its data lives in a temporary folder there."""
+def run_once(
+    settings: Settings, policy: Policy, out: Path, go_on: Callable[[int], Awaitable[bool]] | None = None
+) -> Outcome:
+    """Run, and write `ledger.json` and `truth.json` into `out`. Its data lives in a temporary folder there.
+    `go_on`: see simulator.drive.run_simulated."""
     out.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=out))
     fast = {**policy, "log": {**policy["log"], "group_commit_ms": GROUP_COMMIT_MS}}
@@ -58,7 +61,7 @@ def run_once(settings: Settings, policy: Policy, out: Path) -> Outcome:
             engine = open_engine(paths, fast, clock, manual=True, live=False)
             try:
                 fleet = build_fleet(settings)
-                stats = asyncio.run(_drive(engine, fleet, clock, settings))
+                stats = asyncio.run(_drive(engine, fleet, clock, settings, go_on))
                 books, differences, minutes = _check(engine, fleet, clock())
             finally:
                 engine.close()
@@ -69,7 +72,13 @@ def run_once(settings: Settings, policy: Policy, out: Path) -> Outcome:
     return Outcome(books, differences, stats, minutes)
 
 
-async def _drive(engine: Engine, fleet: Fleet, clock: SimulatedClock, settings: Settings) -> RunStats:
+async def _drive(
+    engine: Engine,
+    fleet: Fleet,
+    clock: SimulatedClock,
+    settings: Settings,
+    go_on: Callable[[int], Awaitable[bool]] | None,
+) -> RunStats:
     """Simulate. History is filled in a thread beside the next interval: it depends on what came, not on when."""
     gateway = engine.gateway
     token = register(engine.registry, fleet.world, clock())
@@ -99,7 +108,8 @@ async def _drive(engine: Engine, fleet: Fleet, clock: SimulatedClock, settings: 
 
     await gateway.start()
     try:
-        return await run_simulated(fleet, gateway, clock, settings.minutes, on_tick, flush=_flusher(gateway))
+        flush = _flusher(gateway)
+        return await run_simulated(fleet, gateway, clock, settings.minutes, on_tick, flush=flush, go_on=go_on)
     finally:
         if storing is not None:
             await storing

@@ -55,8 +55,10 @@ async def run_simulated(
     concurrency: int = 1_000,
     substeps: int = 1,
     path: str = TELEMETRY_PATH,
+    go_on: Callable[[int], Awaitable[bool]] | None = None,
 ) -> RunStats:
     """Run `minutes` from the clock's time, let every box send what it holds, then close the last minutes.
+    `go_on(intervals so far)`: awaited before each interval; False ends the traffic early.
 
     Per interval: the clock advances 10 s, all reports of the interval are sent (at most `concurrency` at once), then
     `on_tick(now_ms)` is awaited. With `substeps` > 1 sends are spread over as many moments of the interval, the clock
@@ -81,7 +83,9 @@ async def run_simulated(
                     task.cancel()
 
     grain_ms = DEFAULT_INTERVAL_MS // substeps
-    for _ in range(round(minutes * MINUTE_MS / DEFAULT_INTERVAL_MS)):
+    for interval in range(round(minutes * MINUTE_MS / DEFAULT_INTERVAL_MS)):
+        if go_on is not None and not await go_on(interval):
+            break
         end = clock.now_ms - clock.now_ms % DEFAULT_INTERVAL_MS + DEFAULT_INTERVAL_MS
         clock.now_ms = end
         attempts = fleet.step(end, grain_ms * substeps if substeps > 1 else 0, grain_ms)

@@ -28,7 +28,9 @@ COLOURS = (36, 32, 33, 35, 34, 96, 92, 93, 95, 94)
 LOOK_EVERY_S = 0.2
 WATCH_EVERY_S = 1.0
 NAME_WIDTH = 11
-TROUBLE = re.compile(r"\b(WARN|ERROR|FATAL)\b")
+UP = "everything is up; stop with Ctrl-C"
+OWN_HINT = "stop with Ctrl-C"  # each process says so when it is ready; here one Ctrl-C is for all
+TROUBLE = re.compile(r"\b(ERROR|FATAL)\b")  # a lone broker warns of its own beginning and end
 
 
 class Follower:
@@ -43,7 +45,7 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
 
     def add(self, name: str, log: Path, *, trouble_only: bool = False) -> None:
-        """Follow a file, which may not exist yet; `trouble_only`: warnings and errors."""
+        """Follow a file, which may not exist yet; `trouble_only`: errors."""
         self._files = {**self._files, name: (log, trouble_only)}
 
     def say(self, line: str, name: str = "cluster") -> None:
@@ -73,7 +75,7 @@ class Follower:
                 whole, newline, _ = file.read().rpartition(b"\n")
                 self._read[name] = self._read.get(name, 0) + len(whole) + len(newline)
                 for line in whole.decode(errors="replace").splitlines():
-                    if line and (not trouble_only or TROUBLE.search(line)):
+                    if line and line.strip() != OWN_HINT and (not trouble_only or TROUBLE.search(line)):
                         self.say(line, name)
 
 
@@ -126,7 +128,7 @@ def run(options: argparse.Namespace, folder: Path, follower: Follower) -> None:
                 fleet.launch()
             for line in addresses(cluster):
                 follower.say(line)
-            follower.say("stop with Ctrl-C")
+            follower.say(UP)
             serve(cluster, follower, fleet)
         finally:
             follower.say("stopping: fleet, gateways, workers, sink and pages, engine, broker")

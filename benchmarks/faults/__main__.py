@@ -60,13 +60,16 @@ def run(options: argparse.Namespace, folder: Path, say: Progress) -> tuple[dict[
     )
     with cluster:
         gateways = [member.boxes for member in cluster.of("gateway")]
-        with LoadClient(folder, devices, options.seed, gateways) as load:
+        with (
+            LoadClient(folder, devices, options.seed, gateways) as load,
+            EmbeddedRun(load.world, folder) as embedded,
+        ):
             with Watch(cluster) as watch:
                 since = load.world.start_ms
                 if watch.wait_good(since, STEADY_DEADLINE_S + max(0, since - wall_ms()) / 1_000) is None:
                     raise ClusterError(f"no steady state before the first fault: {watch.last()}")
                 say(f"steady: {watch.last()}")
-                scenario = Scenario(cluster, load, watch, stop_s=stop_s, say=say)
+                scenario = Scenario(cluster, load, watch, embedded, stop_s=stop_s, say=say)
                 began, made = time.monotonic(), load.ask(do="status")["slices_made"]
                 for name in scenario.order(1 if options.quick else ROUNDS, options.seed, options.only):
                     number = 1 + sum(result.fault == name for result in results)
@@ -74,7 +77,7 @@ def run(options: argparse.Namespace, folder: Path, say: Progress) -> tuple[dict[
                     say(f"  {told(results[-1])}")
                 status = load.ask(do="status")
                 rate = (status["slices_made"] - made) / (time.monotonic() - began)
-            end = finish(cluster, load, folder, say)
+            end = finish(cluster, load, embedded, say)
     slices = {"slices_per_s": round(rate), "slices": status["slices_made"], "devices": devices}
     sent = {name: status[name] for name in ("answers", "moved", "withheld", "answer_ms", "late_ms")}
     return {"seed": options.seed, **slices, "fleet": sent, "faults": figures(results), "end": end}, results
@@ -89,26 +92,23 @@ def told(result: Result) -> str:
     return line + "".join(f"\n        {text}" for text in result.differences)
 
 
-def finish(cluster: Cluster, load: LoadClient, folder: Path, say: Progress) -> dict[str, Any]:
+def finish(cluster: Cluster, load: LoadClient, embedded: EmbeddedRun, say: Progress) -> dict[str, Any]:
     """No more traffic; compare everything with everything."""
     say("the load ends, boxes send what they hold")
     truth, intervals = load.finish()
-    embedded = EmbeddedRun(load.world, intervals, folder)
+    embedded.end(intervals)
+    store = wait_for_store(cluster.engine.url)
     try:
-        store = wait_for_store(cluster.engine.url)
-        try:
-            books, minutes, differences = wait_for_truth(store, truth)
-            say(f"history against the truth: {len(differences)} differences in {len(minutes)} minutes")
-            say("waiting for the embedded run of the same fleet")
-            expected, embedded_differences = embedded.result()
-            unequal = unequal_minutes(expected, minutes)
-            say(f"history against the embedded run: {len(unequal)} differences in {len(expected)} minutes")
-            counts, unequal_streams = stream_differences(store, minutes, wall_ms())
-            say(f"streams against history: {counts}")
-        finally:
-            store.close()
+        books, minutes, differences = wait_for_truth(store, truth)
+        say(f"history against the truth: {len(differences)} differences in {len(minutes)} minutes")
+        say("waiting for the embedded run of the same fleet")
+        expected, embedded_differences = embedded.result()
+        unequal = unequal_minutes(expected, minutes)
+        say(f"history against the embedded run: {len(unequal)} differences in {len(expected)} minutes")
+        counts, unequal_streams = stream_differences(store, minutes, wall_ms())
+        say(f"streams against history: {counts}")
     finally:
-        embedded.close()
+        store.close()
     ledger = {name: books[name] for name in ("requests", "slices", "devices", "balanced")}
     return {
         "ledger": ledger,

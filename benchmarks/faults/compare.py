@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.faults.client import ROOT, World
+from benchmarks.faults.load import MOST_MINUTES
 from contracts.columns import COUNT_NAMES
 from contracts.protocols import Store
 from contracts.times import ALLOWED_LATENESS_MS, DAY_MS, MINUTE_MS, WATERMARK_DELAY_MS, rfc3339
@@ -50,15 +54,33 @@ def wait_for_truth(store: Store, truth: Mapping[str, Any]) -> tuple[dict[str, An
 
 
 class EmbeddedRun:
-    """The same fleet through the embedded pipeline, undisturbed, as fast as it goes, in a process of its own."""
+    """The same fleet through the embedded pipeline, undisturbed, as fast as it goes, in a process of its own. It works
+    only while allowed to, so that it takes nothing from a cluster that is being measured."""
 
-    def __init__(self, world: World, intervals: int, folder: Path) -> None:
+    def __init__(self, world: World, folder: Path) -> None:
         self._out = folder / "embedded.json"
         self._log = folder / "embedded.log"
-        command = [sys.executable, "-m", "benchmarks.faults.compare", *world.arguments()]
-        command += ["--intervals", str(intervals), str(self._out)]
+        command = [sys.executable, "-m", "benchmarks.faults.compare", *world.arguments(), str(self._out)]
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=log, stderr=log)
+
+    def allow(self, intervals: int) -> None:
+        """Let it work on intervals before this one."""
+        self._tell({"upto": intervals})
+
+    def pause(self) -> None:
+        """No further interval is begun."""
+        self._tell({"upto": 0})
+
+    def end(self, intervals: int) -> None:
+        """So many intervals are all there are."""
+        self._tell({"upto": intervals, "end": intervals})
+
+    def _tell(self, command: dict[str, int]) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # `result` says why it ended
+            self._process.stdin.write(json.dumps(command).encode() + b"\n")
+            self._process.stdin.flush()
 
     def result(self) -> tuple[Minutes, list[str]]:
         """Its minutes, and how they differ from the simulator's own count."""
@@ -72,6 +94,14 @@ class EmbeddedRun:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def unequal_minutes(embedded: Minutes, cluster: Minutes) -> list[str]:
@@ -111,25 +141,54 @@ def _same(stream: Mapping[str, int], history: Mapping[str, int]) -> bool:
     return all(stream[name] == history[name] for name in COUNT_NAMES)
 
 
+class Orders:
+    """What standard input allows: lines of {"upto": N}, and in the end {"upto": N, "end": N}."""
+
+    def __init__(self) -> None:
+        self._upto = 0
+        self._end: int | None = None
+        self._changed = threading.Condition()
+
+    def listen(self) -> None:
+        """Take them up until standard input closes, which ends the run."""
+        for line in sys.stdin:
+            command = json.loads(line)
+            with self._changed:
+                self._upto, self._end = command["upto"], command.get("end")
+                self._changed.notify()
+        with self._changed:
+            self._end = self._end or 0
+            self._changed.notify()
+
+    def wait(self, interval: int) -> bool:
+        """Until an interval may be begun; False when there is none."""
+        with self._changed:
+            self._changed.wait_for(lambda: interval < self._upto or self._end is not None)
+            return self._end is None or interval < self._end
+
+    async def go_on(self, interval: int) -> bool:
+        """As the simulation asks."""
+        return await asyncio.to_thread(self.wait, interval)
+
+
 def main() -> int:
-    """The embedded run: `python -m benchmarks.faults.compare --devices .. --intervals N OUT`."""
+    """The embedded run: `python -m benchmarks.faults.compare --devices .. OUT`, orders on standard input."""
     import argparse
 
     from benchmarks.soak_load import settings_of
-    from contracts.times import DEFAULT_INTERVAL_MS
     from dipper.demo_once import run_once
     from dipper.settings import load_policy
 
     parser = argparse.ArgumentParser(description="The fleet through the embedded pipeline; OUT gets its minutes.")
-    for name in ("devices", "customers", "seed", "start-ms", "intervals"):
+    for name in ("devices", "customers", "seed", "start-ms"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("out", type=Path)
     a = parser.parse_args()
-    minutes = a.intervals * DEFAULT_INTERVAL_MS / MINUTE_MS
+    orders = Orders()
+    threading.Thread(target=orders.listen, name="orders", daemon=True).start()
+    settings = settings_of(a.devices, a.customers, a.seed, a.start_ms, MOST_MINUTES)
     with tempfile.TemporaryDirectory(prefix="embedded-", dir=a.out.parent) as folder:
-        outcome = run_once(
-            settings_of(a.devices, a.customers, a.seed, a.start_ms, minutes), load_policy(), Path(folder)
-        )
+        outcome = run_once(settings, load_policy(), Path(folder), orders.go_on)
     document = {
         "minutes": [[*key, counts] for key, counts in outcome.minutes.items()],
         "differences": outcome.differences,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.faults.client import LoadClient
+from benchmarks.faults.compare import EmbeddedRun
 from benchmarks.faults.watch import Watch, wait_for_store
 from contracts.protocols import Store, StoreError
 from history.ledger import Ledger, ledger
@@ -63,8 +64,10 @@ class Result:
 class Scenario:
     """A cluster under load and what can happen to it. A fault returns the moment (ms UTC) recovery counts from."""
 
-    def __init__(self, cluster: Cluster, load: LoadClient, watch: Watch, *, stop_s: float, say: Say) -> None:
-        self.cluster, self.load, self.watch = cluster, load, watch
+    def __init__(
+        self, cluster: Cluster, load: LoadClient, watch: Watch, embedded: EmbeddedRun, *, stop_s: float, say: Say
+    ) -> None:
+        self.cluster, self.load, self.watch, self.embedded = cluster, load, watch, embedded
         self._stop_s, self._say = stop_s, say
         self._turn = 0
         actions: tuple[Callable[[Result], int], ...] = (
@@ -208,7 +211,9 @@ class Scenario:
         self.cluster.stop_members()
         self.cluster.engine.stop()
         self.cluster.broker.stop()
+        self.embedded.allow(self.load.ask(do="status")["intervals"])  # the machine has nothing else to do
         time.sleep(self._stop_s)
+        self.embedded.pause()
         since = wall_ms()
         self.cluster.broker.start()
         self.cluster.engine.start()

@@ -147,7 +147,7 @@ def test_make_cluster_serves_until_ctrl_c_and_leaves_nothing_behind(tmp_path):
         python("-m", "tools.cluster", "--devices", "20", "--keep", tmp_path / "kept"), tmp_path / "cluster.out"
     ).start()
     try:
-        until(lambda: "stop with Ctrl-C" in process.tail() or not process.running(), 120, "everything is up")
+        until(lambda: "everything is up" in process.tail() or not process.running(), 120, "everything is up")
         assert process.running(), process.tail()
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 7  # broker, engine, gateway, worker, sink, pages, fleet

@@ -5,13 +5,16 @@ import subprocess
 
 import pytest
 
-from benchmarks.faults.compare import stream_differences
+from benchmarks.faults.client import World
+from benchmarks.faults.compare import EmbeddedRun, stream_differences
 from benchmarks.faults.load import Books
 from benchmarks.faults.scenario import NAMES, Result, Scenario
 from benchmarks.faults.table import figures, spread, text
 from benchmarks.faults.watch import Sample, lasting
+from benchmarks.soak_load import settings_of
 from contracts.columns import COUNT_NAMES
 from simulator.settings import Settings, build_fleet
+from simulator.truth import compare_minutes
 from tests.e2e.processes import ROOT, python
 
 QUICK_DEADLINE_S = 1_200
@@ -41,7 +44,7 @@ def sample(at_s, age_s, *, stream_s=22.0, ready=True):
 
 class TestOrder:
     def order(self, *arguments):
-        return Scenario(None, None, None, stop_s=0.0, say=print).order(*arguments)
+        return Scenario(None, None, None, None, stop_s=0.0, say=print).order(*arguments)
 
     def test_has_every_fault_as_often_as_asked_for_in_an_order_that_follows_from_the_seed(self):
         assert sorted(self.order(5, 1)) == sorted(5 * NAMES)
@@ -59,6 +62,28 @@ class TestOrder:
         assert done.returncode == 2
         assert "kill worker" in done.stderr
         assert "got kill moon" in done.stderr
+
+
+class TestEmbeddedRun:
+    def test_works_when_allowed_and_ends_where_it_is_told_to(self, tmp_path):
+        world = World(devices=12, seed=5, start_ms=START, customers=3)
+        with EmbeddedRun(world, tmp_path) as embedded:
+            embedded.allow(3)
+            embedded.pause()
+            embedded.end(6)
+            minutes, differences = embedded.result()
+        assert differences == []
+        fleet = build_fleet(settings_of(12, 3, 5, START, 1.0))
+        boots_of(fleet, 6)
+        expected = fleet.truth.minutes(fleet.boxes)
+        assert sum(counts["requests"] for counts in minutes.values()) > 0
+        assert compare_minutes(expected, minutes) == (True, [])
+
+    def test_that_cannot_work_says_why(self, tmp_path):
+        with EmbeddedRun(World(devices=0, seed=5, start_ms=START), tmp_path) as embedded:
+            minutes, (reason,) = embedded.result()
+        assert minutes == {}
+        assert "the embedded run failed" in reason
 
 
 class TestRecovery:
