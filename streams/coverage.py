@@ -35,7 +35,7 @@ from streams.kernel import Ints, aggregate
 from streams.rows import ReportRows, recode
 
 _TTL_MS = (PLACEMENT_TTL_MINUTES - 1) * MINUTE_MS  # from the oldest minute that counts to the one in question
-_SPARE_CODES = 1_024  # codes of departed boxes tolerated before they are given up
+_SPARE_CODES = 1_024  # codes and boots of departed boxes tolerated before they are given up
 
 
 def _none() -> Ints:
@@ -69,6 +69,7 @@ class CoverageMemory:
         self._devices: dict[str, int] = {}
         self._customers: dict[str, int] = {}
         self._tops: dict[tuple[str, str], tuple[int, int]] = {}  # of closed minutes: boot -> newest minute, largest D
+        self._most_tops = _SPARE_CODES
 
     def __len__(self) -> int:
         return len(self._minutes)
@@ -129,7 +130,9 @@ class CoverageMemory:
         oldest = minute + MINUTE_MS - _TTL_MS
         for old in [m for m in self._minutes if m < oldest]:
             del self._minutes[old]
-        self._tops = {boot: top for boot, top in self._tops.items() if top[0] >= oldest}
+        if len(self._tops) > self._most_tops:  # those too old count nowhere, they only take room
+            self._tops = {boot: top for boot, top in self._tops.items() if top[0] >= oldest}
+            self._most_tops = 2 * len(self._tops) + _SPARE_CODES
         self._give_up_codes()
 
     def _weights(self, minute: int) -> tuple[Ints, Ints, np.typing.NDArray[np.float64]]:
