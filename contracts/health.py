@@ -39,9 +39,9 @@ REASONS: Mapping[str, tuple[str, ...]] = {
     "clock": ("clock_offset_s",),
     "no_evidence": ("requests",),
     "stale_evidence": ("minutes",),
-    "waiting_for_evidence": ("gathered", "needed"),
+    "waiting_for_evidence": ("gathered", "needed", "ratio"),
     "slow_start": ("share",),
-    "budget": ("used", "allowed"),
+    "budget": ("allowed",),
 }
 _WORDS: Mapping[str, str] = {
     "failures": "{failures:.0f} of {requests:.0f} requests failed, {expected:.1f} were expected ({ratio:.1f} times)",
@@ -54,9 +54,9 @@ _WORDS: Mapping[str, str] = {
     "clock": "clock off by {clock_offset_s:.0f} s",
     "no_evidence": "{requests:.0f} requests: too few to judge",
     "stale_evidence": "no requests for {minutes:.0f} min",
-    "waiting_for_evidence": "returns on evidence: {gathered:.1f} of {needed:.1f} gathered from probes",
+    "waiting_for_evidence": "returns on evidence: {gathered:.1f} of {needed:.1f} against a ratio of {ratio:.1f}",
     "slow_start": "returning: {share:.0%} of its usual traffic",
-    "budget": "looks ill but is not removed: {used:.1%} of the capacity of its cell is, {allowed:.1%} may be",
+    "budget": "looks ill but serves on: more than {allowed:.0%} of the capacity of one of its cells would be out",
 }
 _BAD = "bad_score"
 

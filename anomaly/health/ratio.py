@@ -36,7 +36,7 @@ def group_ratio(observed: Floats, expected: Floats, groups: Ints, settings: Rati
         # Differences of sums may fall below 0 by rounding.
         mixed = np.maximum(others_o, 0.0) + settings.group_weight * m
         m = mixed / (np.maximum(others_e, 0.0) + settings.group_weight)
-    return m
+    return np.maximum(m, settings.least_group)
 
 
 def _worst_of_others(excess: Floats, level: Ints, n_groups: int) -> Floats:

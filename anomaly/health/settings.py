@@ -22,6 +22,8 @@ class RatioSettings:
     twice: with the 60% that healthy boxes differ by (shape 2.8) an outbreak takes twice as long to be believed."""
     group_weight: float = 20.0
     """Expected failures of the wider group that each narrower group (model, its ISP, its region) is mixed with."""
+    least_group: float = 0.5
+    """No group is taken to be better than this: a neighbourhood without a failure must not hide a box's first ones."""
     most_per_box: float = 3.0
     """A box counts for its groups with at most this many times its expected failures (and one): an ill box must not
     make its neighbours look ill."""

@@ -88,6 +88,10 @@ def test_a_group_of_one_follows_its_wider_group() -> None:
     assert m[-1] == pytest.approx(group_of([60.0] * 11, [20.0] * 11, [0] * 11)[-1])
 
 
+def test_a_group_without_failures_is_not_taken_to_be_without_fault() -> None:
+    assert group_of([0.0] * 50, [20.0] * 50, [0] * 50, [0] * 50, [0] * 50) == [SETTINGS.least_group] * 50
+
+
 def test_a_boxs_own_failures_do_not_change_what_is_expected_of_it() -> None:
     few, many = (group_of([own, 3.0, 5.0], [4.0] * 3, [0] * 3)[0] for own in (0.0, 1_000.0))
     assert few == many

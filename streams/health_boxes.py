@@ -1,0 +1,223 @@
+"""What the health job knows of its boxes: their place in arrays, their attributes, their vital signs, their
+customers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomaly.health import SIGNS, Capacity
+from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+ATTRIBUTES = ("model", "device_isp", "device_region", "firmware")
+SMOOTHED_OVER_MS = 2 * MINUTE_MS
+_GB = 1e9
+_LEAST_REQUESTS = 0.01  # a minute: a customer that a box served so little of is forgotten
+_CUSTOMER_BITS = 24
+_CELL = ("device_region", "device_isp", "customer")  # a wider cell leaves out the first, the first two, all
+
+
+class Codes:
+    """Texts numbered in the order they came."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._code: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def of(self, text: str) -> int:
+        """The text's code, a new one if need be."""
+        code = self._code.get(text)
+        if code is None:
+            code = self._code[text] = len(self.names)
+            self.names.append(text)
+        return code
+
+    def column(self, array: Any) -> Ints:
+        """Codes of a dictionary-encoded Arrow column."""
+        known = np.array([self.of(text) for text in array.dictionary.to_pylist()], np.int64)
+        result: Ints = known[array.indices.to_numpy(zero_copy_only=False)] if len(array) else known[:0]
+        return result
+
+
+class Boxes:
+    """All boxes ever seen. Arrays have room for `len(self)` boxes after `grow`."""
+
+    def __init__(self) -> None:
+        self.devices = Codes()
+        self.attributes = {name: Codes() for name in ATTRIBUTES}
+        self.of_box: dict[str, Ints] = {name: np.zeros(0, np.int64) for name in ATTRIBUTES}
+        self.last_ms: Ints = np.zeros(0, np.int64)  # newest sign of life
+
+    def __len__(self) -> int:
+        return len(self.devices)
+
+    def grow(self) -> None:
+        """Make room for every device that has a code."""
+        more = len(self) - len(self.last_ms)
+        if more > 0:
+            self.last_ms = np.concatenate([self.last_ms, np.zeros(more, np.int64)])
+            for name, codes in self.of_box.items():
+                # What nobody stated is a value of its own, until somebody does.
+                unknown = self.attributes[name].of("unknown")
+                self.of_box[name] = np.concatenate([codes, np.full(more, unknown, np.int64)])
+
+    def describe(self, record_batch: Any) -> Ints:
+        """Take attributes of a batch with device and ATTRIBUTES; returns device codes."""
+        device = self.devices.column(record_batch.column("device"))
+        self.grow()
+        for name in ATTRIBUTES:
+            self.of_box[name][device] = self.attributes[name].column(record_batch.column(name))
+        return device
+
+    def groups(self) -> Ints:
+        """Groups for the prior, (3, n): model; model and ISP; model, ISP and region."""
+        model, isp, region = (self.of_box[name] for name in ("model", "device_isp", "device_region"))
+        pair = model * (len(self.attributes["device_isp"]) + 1) + isp
+        triple = pair * (len(self.attributes["device_region"]) + 1) + region
+        return np.stack([np.unique(level, return_inverse=True)[1] for level in (model, pair, triple)]).astype(np.int64)
+
+    def box(self, i: int) -> dict[str, str]:
+        """Attributes of a box by name."""
+        return {name: self.attributes[name].names[self.of_box[name][i]] for name in ATTRIBUTES}
+
+
+class VitalSigns:
+    """Smoothed vital signs per box, in the order of anomaly.health.SIGNS."""
+
+    def __init__(self) -> None:
+        self._signs: Floats = np.full((len(SIGNS), 0), np.nan)
+        self._at: Ints = np.zeros(0, np.int64)
+        self._starts: Floats = np.full(0, np.nan)
+
+    def grow(self, n: int) -> None:
+        """Make room for boxes up to n."""
+        more = n - len(self._at)
+        if more > 0:
+            self._signs = np.concatenate([self._signs, np.full((len(SIGNS), more), np.nan)], axis=1)
+            self._at = np.concatenate([self._at, np.zeros(more, np.int64)])
+            self._starts = np.concatenate([self._starts, np.full(more, np.nan)])
+
+    def add(self, device: Ints, columns: dict[str, Floats], start: Ints, end: Ints) -> None:
+        """Measurements of intervals; of several of one box the newest counts, older ones than known are left out."""
+        order = np.lexsort((end, device))
+        last = order[np.flatnonzero(np.diff(device[order], append=-1))]
+        last = last[end[last] > self._at[device[last]]]
+        box, at = device[last], end[last]
+        passed = (at - self._at[box]).astype(np.float64)
+        new = {name: values[last] for name, values in columns.items()}
+        lasted = np.maximum(at - start[last], SECOND_MS)
+        started = np.nan_to_num(np.maximum(new["reboots"] - self._starts[box], 0.0))
+        kept = np.nan_to_num(self._signs[SIGNS.index("reboots_per_hour"), box]) * np.exp(-passed / HOUR_MS)
+        now = {
+            "temperature_c": new["temperature_c"],
+            "memory_used_ratio": new["memory_used_ratio"],
+            "flash_used_ratio": new["flash_used_ratio"],
+            "flash_written_gb_per_day": new["flash_written_bytes"] / _GB * DAY_MS / lasted,
+            "cpu_ratio": new["cpu_ratio"],
+            "reboots_per_hour": kept + started,
+            "clock_offset_s": new["clock_offset_ms"] / SECOND_MS,
+        }
+        smooth = 1.0 - np.exp(-passed / SMOOTHED_OVER_MS)
+        for i, name in enumerate(SIGNS):
+            before = self._signs[i, box]
+            step = np.ones(len(box)) if name == "reboots_per_hour" else smooth
+            mixed = before + (now[name] - before) * step
+            self._signs[i, box] = np.where(np.isnan(before), now[name], np.where(np.isnan(now[name]), before, mixed))
+        self._starts[box] = np.where(np.isnan(new["reboots"]), self._starts[box], new["reboots"])
+        self._at[box] = at
+
+    def signs(self, now: int, max_age_minutes: float) -> Floats:
+        """(len(SIGNS), n), NaN where nothing recent is known."""
+        result = self._signs.copy()
+        result[:, now - self._at > max_age_minutes * MINUTE_MS] = np.nan
+        return result
+
+
+class Placement:
+    """Requests a minute of each box for each customer, as pairs in the order of their keys."""
+
+    def __init__(self, memory_minutes: float) -> None:
+        self.customers = Codes()
+        self._memory = memory_minutes
+        self._key: Ints = np.zeros(0, np.int64)
+        self._rate: Floats = np.zeros(0)
+        self._new: list[tuple[Ints, Ints]] = []
+
+    def add(self, device: Ints, customer: Ints, requests: Ints) -> None:
+        """Requests of rows."""
+        self._new.append((device << _CUSTOMER_BITS | customer, requests))
+
+    def turn(self, minutes: float, frozen: npt.NDArray[np.bool_]) -> None:
+        """`minutes` of rows are complete: take them into the average. What a box that gets less than its usual traffic
+        (`frozen`, (n,)) can carry for whom stays what it was."""
+        minutes = max(minutes, 1.0)
+        if self._new:
+            keys = np.concatenate([k for k, _ in self._new])
+            found, place = np.unique(keys, return_inverse=True)
+            rate = np.bincount(place, np.concatenate([r for _, r in self._new]), len(found)) / minutes
+            self._new = []
+        else:
+            found, rate = self._key[:0], self._rate[:0]
+        keep = 0.5 ** (minutes / self._memory)
+        all_keys = np.union1d(self._key, found)
+        old, new = np.full(len(all_keys), np.nan), np.zeros(len(all_keys))
+        old[np.searchsorted(all_keys, self._key)] = self._rate
+        new[np.searchsorted(all_keys, found)] = rate
+        mixed = np.where(np.isnan(old), new, old * keep + new * (1 - keep))
+        stays = frozen[all_keys >> _CUSTOMER_BITS]
+        mixed = np.where(stays & ~np.isnan(old), old, mixed)
+        kept = mixed >= _LEAST_REQUESTS
+        self._key, self._rate = all_keys[kept], mixed[kept]
+
+    def capacity(self, boxes: Boxes, present: npt.NDArray[np.bool_]) -> tuple[Capacity, Cells]:
+        """What boxes can carry, in cells of all widths; boxes that are not `present` (n,) carry nothing."""
+        box, customer = self._key >> _CUSTOMER_BITS, self._key & ((1 << _CUSTOMER_BITS) - 1)
+        columns = np.stack([boxes.of_box["device_region"][box], boxes.of_box["device_isp"][box], customer])
+        sizes = [len(boxes.attributes["device_region"]), len(boxes.attributes["device_isp"]), len(self.customers)]
+        places, codes, first = [], [], 0
+        for width in range(len(_CELL)):
+            own = columns.copy()
+            own[:width] = -1  # narrower dimensions come first
+            key = np.zeros(len(box), np.int64)
+            for column, size in zip(own, sizes, strict=True):
+                key = key * (size + 1) + column + 1
+            _, at, place = np.unique(key, return_index=True, return_inverse=True)
+            places.append(place + first)
+            codes.append(own[:, at])
+            first += len(at)
+        everything = np.full(len(box), first, np.int64)
+        amount = self._rate * present[box]
+        capacity = Capacity(
+            np.tile(box, len(_CELL) + 1),
+            np.concatenate([*places, everything]),
+            np.tile(amount, len(_CELL) + 1),
+            first + 1,
+        )
+        names = (boxes.attributes["device_region"], boxes.attributes["device_isp"], self.customers)
+        return capacity, Cells(np.concatenate([*codes, np.full((len(_CELL), 1), -1)], axis=1), names)
+
+
+class Cells:
+    """What cells of the budget are called. `codes` (3, cells): region, ISP, customer, -1 where a cell has all of
+    them."""
+
+    def __init__(self, codes: Ints, names: tuple[Codes, ...]) -> None:
+        self._codes = codes
+        self._names = names
+
+    def where(self, cell: int) -> dict[str, str]:
+        """Dimension values of a cell."""
+        codes = self._codes[:, cell].tolist()
+        return {
+            dimension: names.names[code]
+            for dimension, names, code in zip(_CELL, self._names, codes, strict=True)
+            if code >= 0
+        }
