@@ -25,9 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from benchmarks.common import write_result
-from benchmarks.streams.backlog import END, START, Fleet, Message, Size
+from benchmarks.streams.backlog import CLOSES_AFTER_MS, START, Fleet, Message, Size
 from contracts.protocols import Log, Record, Store, StoredRecord
-from contracts.times import DAY_MS
+from contracts.times import DAY_MS, MINUTE_MS
 from history.chdb_store import MIB, ChdbStore
 from history.clickhouse_store import ClickHouseStore
 from history.records import decode, joined
@@ -46,6 +46,7 @@ class Backlog:
 
     def __init__(self, log: Log, size: Size, seed: int) -> None:
         self.rows = size.rows
+        self.end = START + size.minutes * MINUTE_MS + CLOSES_AFTER_MS  # every minute has ended by then
         self.requests = 0
         self.blocks: list[pa.Table] = []
         waiting: list[Any] = []
@@ -154,7 +155,7 @@ def sink_alone(log: Log, store: Store, backlog: Backlog, pid: int) -> dict[str, 
             pass
 
     storing = timed(backlog.rows, catch_up, pid)
-    recomputing = timed(backlog.rows, lambda: sink.drain(END), pid)
+    recomputing = timed(backlog.rows, lambda: sink.drain(backlog.end), pid)
     sink.close()
     backlog.prove(store, minutes=True)
     both = storing["seconds"] + recomputing["seconds"]
