@@ -86,13 +86,15 @@ class Tally:
         return (self.good + self.unmeasured) / self.counted if self.counted else None
 
     def verdict(self, target: float) -> str:
-        """MET or MISSED when that is so whatever was unmeasured, else UNDECIDED; NO_DATA without counted minutes."""
+        """MET or MISSED when that is so whatever was unmeasured and whatever pending minutes will be, else UNDECIDED;
+        NO_DATA without counted minutes."""
         if not self.counted:
             return NO_DATA
-        needed = target * self.counted - TOLERANCE * self.counted
+        minutes = self.counted + self.pending
+        needed = target * minutes - TOLERANCE * minutes
         if self.good >= needed:
             return MET
-        return MISSED if self.good + self.unmeasured < needed else UNDECIDED
+        return MISSED if minutes - self.bad < needed else UNDECIDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def credit(tiers: Sequence[CreditTier], minutes_kept: int, counted: int) -> floa
 
 
 def credits_of(tiers: Sequence[CreditTier], tally: Tally) -> tuple[float, float]:
-    """(due surely, due at most): with all unmeasured minutes good, with all of them bad."""
+    """(due surely, due at most): all unmeasured minutes good, all of them bad. Pending minutes are left out."""
     return credit(tiers, tally.good + tally.unmeasured, tally.counted), credit(tiers, tally.good, tally.counted)
 
 

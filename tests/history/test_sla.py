@@ -77,10 +77,11 @@ def test_attainment_is_an_interval_that_holds_every_truth(codes, target):
         assert (tally.lower, tally.upper) == (None, None)
         assert tally.verdict(float(target)) == "no_data"
         return
-    good, unmeasured = codes.count(GOOD), codes.count(UNMEASURED)
+    good, unmeasured, pending = codes.count(GOOD), codes.count(UNMEASURED), codes.count(PENDING)
     truths = [Fraction(good + n, len(counted)) for n in range(unmeasured + 1)]
     assert tally.lower == pytest.approx(float(min(truths)))
     assert tally.upper == pytest.approx(float(max(truths)))
+    truths = [Fraction(good + n, len(counted) + pending) for n in range(unmeasured + pending + 1)]
     kept = {t >= Fraction(target) for t in truths}
     assert tally.verdict(float(target)) == {(True,): "met", (False,): "missed"}.get(tuple(kept), "undecided")
 
