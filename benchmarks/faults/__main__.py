@@ -36,6 +36,8 @@ from tests.services.kafka import BrokerError
 ROUNDS, STOP_S = 5, 120.0
 QUICK_STOP_S = 30.0
 STEADY_DEADLINE_S = 90.0
+LATE_S = 2.0
+TOO_BUSY = ": the machine is too busy for this load, and data grow old before they reach the cluster"
 
 
 class Progress:
@@ -137,6 +139,8 @@ def report(found: dict[str, Any]) -> None:
         for difference in row["differences"]:
             print(f"{row['fault']}: {difference}")
     print(f"load: {found['slices_per_s']} slices/s from {found['devices']} boxes, {found['slices']} slices")
+    late_s = found["fleet"]["late_ms"]["p95"] / 1_000
+    print(f"boxes sent p95 {late_s:.1f} s later than they wanted to{TOO_BUSY if late_s > LATE_S else ''}")
     for name, what in (
         ("different_from_truth", "history's minutes equal to the simulator's truth"),
         ("different_from_embedded_run", "history's minutes equal to the embedded run on the same seed"),
