@@ -31,7 +31,7 @@ from tests.streams.test_task import OF_ALPHA, one_report, script
 from tests.streams.worker_process import SETTINGS
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 40
+DEADLINE_S = 90
 
 
 @contextmanager
@@ -123,6 +123,7 @@ def test_a_killed_worker_is_replaced_without_a_trace(kafka: Any, tmp_path: Path)
         assert outputs(log, atomic=False) == want
 
 
+@pytest.mark.verify
 def test_minutes_survive_one_worker_becoming_three_and_one_again(kafka: Any, tmp_path: Path) -> None:
     messages, want = script()
     parts = [messages[len(messages) * i // 4 : len(messages) * (i + 1) // 4] for i in range(4)]
@@ -204,6 +205,7 @@ def test_a_consumer_that_dies_ends_the_worker_with_a_sentence(kafka: Any, monkey
         assert not app.status(now())["ready"]
 
 
+@pytest.mark.verify
 def test_a_worker_that_sleeps_through_its_session_does_no_harm(kafka: Any, tmp_path: Path) -> None:
     messages, want = script()
     third = len(messages) // 3

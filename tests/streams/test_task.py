@@ -157,7 +157,7 @@ OPS = st.lists(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(ops=OPS)
 def test_any_delivery_and_any_restart_lead_to_the_same_minutes(ops: list[Op]) -> None:
     messages, want = script()

@@ -14,9 +14,10 @@ import time
 from contracts.kafka import KafkaSettings
 from ingest.log.kafka import KafkaLog
 from streams.faust_app import WorkerApp
-from streams.settings import QualitySettings, StreamSettings
+from streams.settings import QualitySettings, StreamSettings, WorkerSettings
 
-SETTINGS = StreamSettings(QualitySettings(prior_requests=10.0))
+# As little as a broker allows: tests that kill a worker wait for it.
+SETTINGS = StreamSettings(QualitySettings(prior_requests=10.0), WorkerSettings(session_timeout_s=6.0))
 
 
 def _now() -> int:
