@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 FONT := /usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc:fonts-noto-cjk
 
-.PHONY: help setup demo up cluster test verify faults lint format bench bench-streams agent reference clean
+.PHONY: help setup demo up cluster test verify faults lint format bench bench-detect bench-streams agent reference clean
 
 help: ## show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,12 +25,12 @@ cluster: setup ## install, then run broker, gateways, worker, sink, pages and a 
 	$(BIN)/python -m tools.cluster
 
 test: setup ## install, then run the tests (under 12 minutes on 2 cores)
-	@tools/debian.sh chromium:chromium nginx:nginx-light $(FONT)
+	@tools/debian.sh chromium:chromium nginx:nginx-light pdftotext:poppler-utils $(FONT)
 	@tools/java.sh
 	$(BIN)/python -m pytest -m "not verify"
 
 verify: setup ## long end-to-end runs with real processes (under 40 minutes)
-	@tools/debian.sh chromium:chromium nginx:nginx-light wrk:wrk $(FONT)
+	@tools/debian.sh chromium:chromium nginx:nginx-light wrk:wrk pdftotext:poppler-utils $(FONT)
 	@tools/java.sh
 	$(BIN)/python -m pytest -m verify --timeout 1500
 
@@ -50,6 +50,10 @@ format: setup ## rewrite files in the house format
 bench: setup ## run every benchmark of benchmarks/ and write JSON results
 	@tools/debian.sh mtail:mtail chromium:chromium
 	$(BIN)/python -m benchmarks
+
+bench-detect: setup ## 800 faults on held-out seeds: found, how fast, false incidents, causes, beside other detectors
+	@PYTHON=$(PYTHON) tools/setup.sh peers
+	$(BIN)/python -m benchmarks.detect --seeds 20
 
 bench-streams: setup ## the worker beside bytewax, quixstreams and plain Faust on one topic
 	@PYTHON=$(PYTHON) tools/setup.sh peers

@@ -35,7 +35,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "history": {"chdb", "clickhouse_driver", "numpy", "pyarrow"},
     "feed": set(),
     "simulator": {"numpy"},
-    "dashboards": {"numpy", "plotly", "starlette", "streamlit"},
+    "dashboards": {"fpdf", "numpy", "plotly", "starlette", "streamlit"},
 }
 # module -> what it may import beside; its package imports such a module only where a setting asks for it
 OPTIONAL: dict[str, set[str]] = {

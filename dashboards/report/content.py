@@ -1,0 +1,440 @@
+"""The report as texts and marks in one language, from the document of history.sla_report: pure.
+
+Page, PDF and CSV show nothing that is not in here. Ratios are cut, never rounded up: 99.9% means at least that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from contracts.histogram import COMPUTE_SERVICE
+from contracts.times import MINUTE_MS, from_rfc3339
+from dashboards import format as fmt
+from dashboards.report.words import MONTHS, ReportWords
+
+Document = Mapping[str, Any]
+MAX_LOST = 14  # rows of lost minutes in a page; CSV and JSON hold all
+GOOD, BAD, UNMEASURED, NONE, PENDING = "good", "bad", "unmeasured", "none", "pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A date: `state` of its worst minutes, how many were lost, and their share of the day's counted minutes."""
+
+    date: str
+    day: int
+    weekday: int
+    state: str
+    bad: int
+    unmeasured: int
+    share: float
+
+    @property
+    def lost(self) -> int:
+        """Bad and unmeasured minutes."""
+        return self.bad + self.unmeasured
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One objective. `tone`: red (missed), amber (cannot tell) or empty."""
+
+    name: str
+    label: str
+    promised: str
+    attained: str
+    coverage: str
+    bad: str
+    unmeasured: str
+    budget: str
+    credit: str
+    verdict: str
+    tone: str
+    days: tuple[Day, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Burn:
+    """The error budget of the objective in focus, in minutes. `spent` after each day: (bad, bad + unmeasured)."""
+
+    title: str
+    allowed: float
+    spent: tuple[tuple[int, int], ...]
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A row of lost minutes."""
+
+    when: str
+    objective: str
+    lost: str
+    what: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The whole report in one language."""
+
+    language: str
+    title: str
+    customer: str
+    month: str
+    period: str
+    status: str
+    final: bool
+    headline: str
+    details: tuple[str, ...]
+    tone: str
+    rows: tuple[Row, ...]
+    focus: str
+    burn: Burn
+    lost: tuple[Lost, ...]
+    lost_note: str
+    restated: tuple[str, ...]
+    method: tuple[str, ...]
+    seals: tuple[str, ...]
+    words: ReportWords
+
+
+def content(document: Document, language: str) -> Content:
+    """The content of a report."""
+    words = ReportWords(language)
+    zone = ZoneInfo(document["timezone"])
+    year, month = map(int, document["month"].split("-"))
+    objectives = document["objectives"]
+    speak = _Speech(words, zone, year)
+    lost = _lost(objectives, speak)
+    shown = lost[:MAX_LOST]
+    rest = [e for o in objectives for e in o["lost"]]
+    return Content(
+        language=words.language,
+        title=words("title"),
+        customer=document["name"],
+        month=words.month(year, month),
+        period=words("for_month", month=words.month(year, month), zone=document["timezone"]),
+        status=_status(document, speak),
+        final=document["status"] == "sealed",
+        headline=_headline(document, words),
+        details=_details(document, speak),
+        tone=_tone(document),
+        rows=tuple(_row(o, speak) for o in objectives),
+        focus=speak.label(objectives[0]["objective"]),
+        burn=_burn(objectives[0], speak),
+        lost=tuple(row for _, _, row in shown),
+        lost_note=_lost_note(lost, len(rest), speak),
+        restated=_restated(document, speak),
+        method=_method(objectives, speak),
+        seals=tuple(
+            words("seal", objective=speak.label(o["objective"]), sha256=o["seal"]["sha256"])
+            for o in objectives
+            if o["seal"]
+        ),
+        words=words,
+    )
+
+
+def attained(ratio: float) -> str:
+    """A share of minutes in percent, cut: three decimals from 99% on, two below."""
+    if ratio == 1:
+        return "100%"
+    decimals = 3 if ratio >= 0.99 else 2
+    scale = 10 ** (2 + decimals)
+    return f"{math.floor(ratio * scale + 1e-6) / 10**decimals:.{decimals}f}%"
+
+
+def interval(lower: str, upper: str) -> str:
+    """Two figures of one unit; one where they read the same."""
+    if lower == upper:
+        return lower
+    unit = upper[-1]
+    return f"{lower.removesuffix(unit)}–{upper}"
+
+
+def promised(ratio: float) -> str:
+    """A promised share in percent, in full."""
+    return f"{round(ratio * 100, 6):g}%"
+
+
+class _Speech:
+    """Times, minutes and objectives in the report's language and zone."""
+
+    def __init__(self, words: ReportWords, zone: ZoneInfo, year: int) -> None:
+        self.words, self.zone, self.year = words, zone, year
+
+    def time(self, text: str) -> str:
+        """A moment: 3 Nov 2026 08:00."""
+        moment = fmt.local(from_rfc3339(text), self.zone)
+        clock = f"{moment:%H:%M}"
+        if self.words.language == "zh":
+            return f"{moment.year}年{moment.month}月{moment.day}日 {clock}"
+        return f"{moment.day} {MONTHS[moment.month - 1][:3]} {moment.year} {clock}"
+
+    def span(self, start: str, end: str) -> str:
+        """A span, the date once where it suffices: 8 Oct 20:03–21:10. The end is the last minute's."""
+        a = fmt.local(from_rfc3339(start), self.zone)
+        b = fmt.local(from_rfc3339(end) - MINUTE_MS, self.zone)
+        if from_rfc3339(end) - from_rfc3339(start) == MINUTE_MS:
+            return f"{self._date(a)} {a:%H:%M}"
+        until = f"{b:%H:%M}" if a.date() == b.date() else f"{self._date(b)} {b:%H:%M}"
+        return f"{self._date(a)} {a:%H:%M}–{until}"
+
+    def _date(self, moment: Any) -> str:
+        if self.words.language == "zh":
+            return f"{moment.month}月{moment.day}日"
+        return f"{moment.day} {MONTHS[moment.month - 1][:3]}"
+
+    def minutes(self, n: float) -> str:
+        """A number of minutes: 87 min, 3 h 24 min."""
+        if n < 120:
+            return self.words("minutes", n=f"{n:.1f}".rstrip("0").rstrip(".") if n < 10 else f"{n:.0f}")
+        hours, rest = divmod(round(n), 60)
+        if not rest:
+            return self.words("whole_hours", h=fmt.grouped(hours))
+        return self.words("hours", h=fmt.grouped(hours), m=rest)
+
+    def measure(self, objective: Document) -> str:
+        """What is counted as bad."""
+        threshold, measure = objective["threshold"], objective["measure"]
+        if measure == "slow_requests":
+            key = "measure.slow_tasks" if objective["service"] == COMPUTE_SERVICE else "measure.slow_requests"
+            return self.words(key, threshold=fmt.milliseconds(threshold))
+        if measure == "low_throughput":
+            return self.words("measure.low_throughput", threshold=fmt.significant(threshold))
+        return self.words(f"measure.{measure}")
+
+    def label(self, objective: Document) -> str:
+        """An objective in words: vod – failed requests."""
+        return f"{objective['service']} – {self.measure(objective)}"
+
+    def interval(self, attainment: Document) -> str:
+        """Attainment: one figure when both ends read the same."""
+        if attainment["lower"] is None:
+            return "–"
+        lower, upper = attained(attainment["lower"]), attained(attainment["upper"])
+        return interval(lower, upper)
+
+
+def _status(document: Document, speak: _Speech) -> str:
+    words, status = speak.words, document["status"]
+    if status == "open":
+        return f"{words('status.open')}, {words('as_of', time=speak.time(document['known_through']))}"
+    if status == "provisional":
+        return words("status.provisional", time=speak.time(document["sealable_from"]))
+    newest = max(o["seal"]["sealed_at"] for o in document["objectives"])
+    return words("status.sealed", time=speak.time(newest))
+
+
+def _headline(document: Document, words: ReportWords) -> str:
+    verdicts = [o["verdict"] for o in document["objectives"]]
+    missed, total = verdicts.count("missed"), len(verdicts)
+    if all(v == "no_data" for v in verdicts):
+        return words("head.no_data")
+    if document["status"] == "open":
+        return words("head.open", n=missed, total=total) if missed else words("head.open.good")
+    if missed:
+        return words("head.missed", n=missed, total=total)
+    if "undecided" in verdicts:
+        return words("head.undecided", n=verdicts.count("undecided"), total=total)
+    return words("head.met", total=total)
+
+
+def _tone(document: Document) -> str:
+    verdicts = {o["verdict"] for o in document["objectives"]}
+    if "missed" in verdicts:
+        return "red"
+    return "amber" if "undecided" in verdicts and document["status"] != "open" else ""
+
+
+def _details(document: Document, speak: _Speech) -> tuple[str, ...]:
+    words, objectives = speak.words, document["objectives"]
+    if all(o["verdict"] == "no_data" for o in objectives):
+        return ()
+    worst = objectives[0]
+    lines = [
+        words(
+            "head.detail",
+            objective=speak.label(worst["objective"]),
+            attainment=speak.interval(worst["attainment"]),
+            target=promised(worst["objective"]["target"]),
+        )
+    ]
+    if document["status"] != "open" and any(o["objective"]["credits"] for o in objectives):
+        due = [
+            words("credit.item", credit=_credit(o), objective=speak.label(o["objective"]))
+            for o in objectives
+            if o["credits"]["at_most"]
+        ]
+        lines.append(words("head.credit", list=words("list").join(due)) if due else words("head.credit_none"))
+    return tuple(lines)
+
+
+def _credit(account: Document) -> str:
+    return interval(promised(account["credits"]["due"]), promised(account["credits"]["at_most"]))
+
+
+def _row(account: Document, speak: _Speech) -> Row:
+    objective, minutes, words = account["objective"], account["minutes"], speak.words
+    budget = account["budget"]
+    verdict = account["verdict"]
+    if account["status"] == "open" and verdict == "undecided":
+        verdict = "open"
+    used = "–"
+    if budget["allowed"]:
+        shares = [budget[n] / budget["allowed"] for n in ("spent", "spent_at_most")]
+        texts = [f"{share:.0%}" if share < 10 else f"{fmt.significant(share, 2)}×" for share in shares]
+        used = interval(*texts)
+    return Row(
+        name=objective["name"],
+        label=speak.label(objective),
+        promised=promised(objective["target"]),
+        attained=speak.interval(account["attainment"]),
+        coverage="–" if account["coverage"] is None else fmt.percent(account["coverage"]),
+        bad=speak.minutes(minutes["bad"]),
+        unmeasured=speak.minutes(minutes["unmeasured"]),
+        budget=used,
+        credit=_credit(account) if objective["credits"] and account["status"] != "open" else "–",
+        verdict=words(f"verdict.{verdict}"),
+        tone={"missed": "red", "undecided": "amber"}.get(verdict, ""),
+        days=tuple(_day(day) for day in account["days"]),
+    )
+
+
+def _day(day: Document) -> Day:
+    at = date.fromisoformat(day["date"])
+    counted = day["good"] + day["bad"] + day["unmeasured"]
+    if day["bad"]:
+        state = BAD
+    elif day["unmeasured"]:
+        state = UNMEASURED
+    elif counted:
+        state = GOOD
+    else:
+        state = PENDING if day["pending"] else NONE
+    share = (day["bad"] + day["unmeasured"]) / counted if counted else 0.0
+    return Day(day["date"], at.day, at.weekday(), state, day["bad"], day["unmeasured"], share)
+
+
+def _burn(account: Document, speak: _Speech) -> Burn:
+    budget, minutes = account["budget"], account["minutes"]
+    bad = lost = 0
+    spent = []
+    for day in account["days"]:
+        if day["pending"] and not day["good"] + day["bad"] + day["unmeasured"]:
+            break
+        bad += day["bad"]
+        lost += day["bad"] + day["unmeasured"]
+        spent.append((bad, lost))
+    over = minutes["bad"] > budget["allowed"]
+    title = speak.words(
+        "budget.over" if over else "budget",
+        spent=speak.minutes(minutes["bad"]),
+        allowed=speak.minutes(budget["allowed"]),
+    )
+    return Burn(title, budget["allowed"], tuple(spent), len(account["days"]))
+
+
+def _lost(objectives: Sequence[Document], speak: _Speech) -> list[tuple[int, int, Lost]]:
+    """(lost minutes, order, row), the most minutes first."""
+    found: list[tuple[int, int, Lost]] = []
+    for account in objectives:
+        for episode in account["lost"]:
+            n = episode["bad"] + episode["unmeasured"]
+            row = Lost(
+                when=speak.span(episode["start"], episode["end"]),
+                objective=speak.label(account["objective"]),
+                lost=speak.minutes(n),
+                what=what_happened(episode, speak.words),
+                tone="red" if episode["bad"] else "amber",
+            )
+            found.append((n, len(found), row))
+    return sorted(found, key=lambda f: (-f[0], f[1]))
+
+
+def _lost_note(lost: Sequence[tuple[int, int, Lost]], episodes: int, speak: _Speech) -> str:
+    if not lost:
+        return speak.words("lost.none")
+    rest = lost[MAX_LOST:]
+    if not rest:
+        return ""
+    return speak.words("lost.more", n=episodes - MAX_LOST, minutes=speak.minutes(sum(n for n, _, _ in rest)))
+
+
+def what_happened(episode: Document, words: ReportWords) -> str:
+    """Incidents that explain lost minutes, in words; the arithmetic beside them."""
+    trials, boxes = episode["trials"], episode["boxes"]
+    parts = [words("lost.incident", id=c["id"], cause=cause_in_words(c, words)) for c in episode["causes"]]
+    if episode["bad"]:
+        ratio = fmt.percent(trials["bad"] / trials["total"]) if trials["total"] else "–"
+        parts.append(words("lost.bad", bad=fmt.count(trials["bad"]), total=fmt.count(trials["total"]), ratio=ratio))
+    if episode["unmeasured"]:
+        heard = words("lost.heard", measured=fmt.count(boxes["measured"]), placed=fmt.count(boxes["placed"]))
+        parts.append(heard if boxes["placed"] else words("lost.dark"))
+    return words("join").join(parts)
+
+
+def cause_in_words(cause: Document, words: ReportWords) -> str:
+    """An incident's sentence."""
+    key, params = f"cause.{cause['key']}", cause["params"]
+    if not words.has(key):
+        return str(cause["key"])
+    say: dict[str, Callable[[Any], str]] = {
+        "where": lambda where: " / ".join(map(str, where.values())) or words("everywhere"),
+        "measures": lambda names: words("list").join(words(f"short.{n}") for n in names),
+        "factor": lambda factor: fmt.significant(factor, 2),
+        "share": fmt.percent,
+        "boxes": fmt.count,
+    }
+    return words(key, **{name: say[name](value) for name, value in params.items() if name in say})
+
+
+def _restated(document: Document, speak: _Speech) -> tuple[str, ...]:
+    words, worst = speak.words, document["objectives"][0]
+    if document["status"] == "open":
+        return (words("restated.open"),)
+    lines = []
+    told = worst["statements"]
+    if worst["restated"]["times"]:
+        time = speak.time(worst["restated"]["last"])
+        lines.append(words("restated.minutes", n=fmt.count(worst["restated"]["minutes"]), time=time))
+    if len(told) <= 1:
+        return (*lines, words("restated.none"))
+    for s in told[-6:]:
+        figures = {"bad": fmt.count(s["bad"]), "unmeasured": fmt.count(s["unmeasured"])}
+        lines.append(words("restated.line", time=speak.time(s["stated_at"]), attainment=speak.interval(s), **figures))
+    return tuple(lines)
+
+
+def _method(objectives: Sequence[Document], speak: _Speech) -> tuple[str, ...]:
+    words = speak.words
+    worst = objectives[0]
+    listed = words("list").join(
+        f"{speak.label(o['objective'])} {promised(o['objective']['minute_target'])}" for o in objectives
+    )
+    lines = [
+        words("method.minute", list=listed),
+        words(
+            "method.attainment",
+            no_traffic=speak.minutes(worst["minutes"]["no_traffic"]),
+            excluded=speak.minutes(worst["minutes"]["excluded"]),
+        ),
+        words("method.late"),
+    ]
+    tiers = {
+        words("list").join(
+            words("method.tier", credit=promised(t["credit"]), below=promised(t["below"]))
+            for t in o["objective"]["credits"]
+        )
+        for o in objectives
+        if o["objective"]["credits"]
+    }
+    if tiers:
+        lines.append(words("method.credits", tiers=words("join").join(sorted(tiers))))
+    return tuple(lines)
