@@ -19,6 +19,8 @@ from ingest.gateway import Gateway, GatewaySettings
 from ingest.log.embedded import EmbeddedLog
 from ingest.registry import SqliteRegistry
 from ingest.tuning import tune_gc, tune_malloc
+from streams.health_local import HealthRunner
+from streams.health_settings import HealthJobSettings
 from streams.local import LocalRunner
 from streams.settings import QualitySettings, StreamSettings
 
@@ -38,6 +40,7 @@ class Engine:
     store: ChdbStore
     gateway: Gateway
     streams: LocalRunner
+    health: HealthRunner
     sink: Sink
     sink_lock: threading.Lock = field(default_factory=threading.Lock)
     tally: Tally = field(default_factory=Tally)
@@ -68,8 +71,9 @@ class Engine:
         and operators have not read yet, however old."""
         dropped = expire(self.store, now, settings_of(Retention, self.policy["retention"]))
         keep = {**self.streams.positions(), **self.sink.positions()}
-        for place, offset in self.streams.positions().items():
-            keep[place] = min(keep[place], offset)
+        for reader in (self.streams, self.health):
+            for place, offset in reader.positions().items():
+                keep[place] = min(keep.get(place, offset), offset)
         hours = int(self.policy["log"][RETENTION_HOURS])
         dropped["log_segments"] = self.log.expire(now - hours * HOUR_MS, keep)
         return dropped
@@ -77,6 +81,7 @@ class Engine:
     def close(self) -> None:
         """Close what was opened, readers first; the gateway must have been stopped."""
         self.streams.close()
+        self.health.close()
         self.sink.close()
         self.log.close()
         self.store.close()
@@ -101,12 +106,14 @@ def open_engine(
         gateway = Gateway(log, registry, settings_of(GatewaySettings, {**policy["gateway"], "manual": manual}), clock)
         streams = LocalRunner(log, StreamSettings(settings_of(QualitySettings, policy["quality"])))
         opened.append(streams)
+        health = HealthRunner(log, clock(), settings_of(HealthJobSettings, policy["health"]))
+        opened.append(health)
         sink = Sink(log, store, settings_of(SinkSettings, {**policy["sink"], **({} if live else _HEADLESS)}))
     except BaseException:
         for part in reversed(opened):
             part.close()
         raise
-    return Engine(paths, policy, clock, registry, log, store, gateway, streams, sink)
+    return Engine(paths, policy, clock, registry, log, store, gateway, streams, health, sink)
 
 
 _HEADLESS: dict[str, Any] = {"live_refresh_ms": None}

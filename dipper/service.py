@@ -18,7 +18,7 @@ from dipper import control
 from dipper.clock import wall_clock
 from dipper.engine import Engine
 from dipper.operations import Operations, Parts
-from dipper.parts import GatewayPart, SinkPart, StreamsPart, ThreadPart, WatchSettings
+from dipper.parts import GatewayPart, ReaderPart, SinkPart, StreamsPart, ThreadPart, WatchSettings
 from dipper.settings import ProcessSettings, settings_of
 from dipper.shell import Opening, Shell, beside
 from dipper.watch import Watch
@@ -55,6 +55,7 @@ class Service(Shell):
         chance = random.Random()
         workers = [
             Worker("streams", lambda: engine.streams.step(STEP_TIMEOUT_S), engine.clock, chance),
+            Worker("health", lambda: engine.health.step(engine.clock(), STEP_TIMEOUT_S), engine.clock, chance),
             Worker("sink", lambda: engine.store_step(engine.clock(), STEP_TIMEOUT_S), engine.clock, chance),
             Worker("keeper", self._keep, engine.clock, chance),
         ]
@@ -62,6 +63,7 @@ class Service(Shell):
         parts = [
             GatewayPart(engine.gateway),
             StreamsPart("quality", lambda: engine.streams.status(engine.clock()), limits),
+            ReaderPart("scores", lambda: engine.health.status(engine.clock()), limits),
             SinkPart("history", lambda: engine.history_status(engine.clock()), limits),
             *(ThreadPart(worker, limits) for worker in workers),
         ]
@@ -77,6 +79,7 @@ class Service(Shell):
             "now": now,
             "address": self.address,
             "streams": self.engine.streams.status(now),
+            "health": self.engine.health.status(now),
             "sink": self.engine.sink.status(now),
             "workers": [dataclasses.asdict(worker.status()) for worker in self.workers],
         }

@@ -15,6 +15,7 @@ from ingest.gateway import GatewaySettings
 from ingest.log.embedded import EmbeddedLog
 from ingest.log.kafka import KafkaLog
 from ingest.log.kafka_topics import TopicPlan
+from streams.health_settings import HealthJobSettings
 from streams.settings import QualitySettings, WorkerSettings
 
 
@@ -31,6 +32,7 @@ def defaults_of(kind):
         ("log", EmbeddedLog),
         ("gateway", GatewaySettings),
         ("quality", QualitySettings),
+        ("health", HealthJobSettings),
         ("sink", SinkSettings),
         ("history", ChdbStore),
         ("retention", Retention),
