@@ -7,6 +7,7 @@ One message = one IPC stream with one record batch, lz4-compressed buffers. `str
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from contracts.columns import Column
@@ -16,6 +17,7 @@ KIND_HEADER = "kind"  # record header of telemetry.vitals: which table the messa
 HEARTBEAT = "heartbeat"  # value of that header in any topic: no content, the record only tells the time
 
 
+@cache
 def schema(columns: tuple[Column, ...], pa: Any) -> Any:
     """pyarrow.Schema of declared columns, in order, none nullable but float64 (null: not measured)."""
     types = {
@@ -75,11 +77,19 @@ def from_bytes(columns: tuple[Column, ...], message: bytes, pa: Any) -> Any:
         record_batch.validate(full=True)
     except pa.ArrowException as error:
         raise ContractError("malformed_batch", "message", "valid Arrow arrays", str(error)) from None
-    for field, array in zip(target, record_batch.columns, strict=True):
-        nulls = array.null_count + (array.values.null_count if pa.types.is_list(field.type) else 0)
-        if nulls and not field.nullable:
-            raise ContractError("malformed_batch", f"message.{field.name}", "no nulls", f"{nulls} nulls")
+    arrays = record_batch.columns
+    for index, is_list in _without_nulls(columns, pa):
+        nulls = arrays[index].null_count + (arrays[index].values.null_count if is_list else 0)
+        if nulls:
+            raise ContractError("malformed_batch", f"message.{target[index].name}", "no nulls", f"{nulls} nulls")
     return record_batch
+
+
+@cache
+def _without_nulls(columns: tuple[Column, ...], pa: Any) -> list[tuple[int, bool]]:
+    """Columns that may hold no null, by index, and whether they are lists."""
+    fields = enumerate(schema(columns, pa))
+    return [(i, bool(pa.types.is_list(field.type))) for i, field in fields if not field.nullable]
 
 
 def _is_text(field: Any, pa: Any) -> bool:
