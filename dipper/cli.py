@@ -36,6 +36,8 @@ COMMANDS = (
     "dipper.doctor",
     "dipper.ledger_cli",
     "dipper.quality_cli",
+    "dipper.objectives_cli",
+    "dipper.report_cli",
     "dipper.registry_cli",
     "dipper.registry_file_cli",
     "dipper.changes_cli",

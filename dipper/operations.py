@@ -16,7 +16,7 @@ from contracts.errors import ContractError
 from contracts.histogram import COMPUTE_SERVICE, latency_base_ms, merge, quantile
 from contracts.protocols import Log, Store
 from contracts.times import DAY_MS
-from dipper import control
+from dipper import control, report_operations
 from dipper.clock import wall_clock
 from dipper.engine import Engine, Policy, open_engine
 from dipper.errors import DipperError
@@ -25,11 +25,12 @@ from dipper.settings import ProcessSettings, settings_of
 from history import queries
 from history.ledger import ledger
 from history.maintenance import Retention, expire
+from history.query_pipeline import pipeline_state
 from ingest.pipeline import Pipeline
 from ingest.rejected import replay
 
 Arguments = Mapping[str, Any]
-WRITING = frozenset({"history.expire"})  # commands that change history; the others ask
+WRITING = frozenset({"history.expire"}) | report_operations.WRITING  # commands that change history; the others ask
 QUANTILES = {"latency_p50_ms": 0.50, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
 
 
@@ -40,13 +41,16 @@ class NotHere(DipperError):
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What operations work on. `intake`: opens the log and the pipeline that judges reports, for replays; `expire`:
-    retention as of a time; `backup`: copies history into a new folder."""
+    retention as of a time; `backup`: copies history into a new folder; `name_of`: a customer's name for people;
+    `complete_through`: until when history holds all that was received."""
 
     store: Store
     clock: Callable[[], int]
     intake: Callable[[], contextlib.AbstractContextManager[tuple[Log, Pipeline]]]
     expire: Callable[[int], dict[str, int]]
     backup: Callable[[Path], Path]
+    complete_through: Callable[[], int]
+    name_of: Callable[[str], str] = str
 
     @staticmethod
     def of_engine(engine: Engine) -> Parts:
@@ -58,6 +62,8 @@ class Parts:
             lambda: contextlib.nullcontext((engine.log, gateway.pipeline)),
             engine.expire,
             engine.backup,
+            lambda: report_operations.complete_through(engine.sink.status(engine.clock()), engine.clock()),
+            lambda customer: getattr(engine.registry.customer(customer), "name", customer),
         )
 
 
@@ -78,6 +84,9 @@ class Operations:
             "rejected.replay": self._rejected_replay,
             "history.backup": self._backup,
             "history.expire": lambda _: self._parts.expire(self._parts.clock()),
+            **report_operations.ReportOperations(
+                parts.store, parts.clock, parts.name_of, parts.complete_through
+            ).commands(),
         }
 
     def __call__(self, command: str, arguments: Arguments) -> Any:
@@ -201,6 +210,7 @@ def _cluster(process: ProcessSettings, policy: Policy, *, read_only: bool) -> It
             lambda: _cluster_intake(process, policy),
             lambda now: expire(store, now, settings_of(Retention, policy["retention"])),
             refuse_backup,
+            lambda: (pipeline_state(store, wall_clock()).newest_received or 0) - report_operations.MARGIN_MS,
         )
     finally:
         store.close()

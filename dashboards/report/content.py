@@ -5,19 +5,16 @@ Page, PDF and CSV show nothing that is not in here. Ratios are cut, never rounde
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from contracts.histogram import COMPUTE_SERVICE
-from contracts.times import MINUTE_MS, from_rfc3339
 from dashboards import format as fmt
-from dashboards.report.words import MONTHS, ReportWords
+from dashboards.report.speech import Document, Speech, interval, promised
+from dashboards.report.words import ReportWords
 
-Document = Mapping[str, Any]
 MAX_LOST = 14  # rows of lost minutes in a page; CSV and JSON hold all
 GOOD, BAD, UNMEASURED, NONE, PENDING = "good", "bad", "unmeasured", "none", "pending"
 
@@ -110,7 +107,7 @@ def content(document: Document, language: str) -> Content:
     zone = ZoneInfo(document["timezone"])
     year, month = map(int, document["month"].split("-"))
     objectives = document["objectives"]
-    speak = _Speech(words, zone, year)
+    speak = Speech(words, zone, year)
     lost = _lost(objectives, speak)
     shown = lost[:MAX_LOST]
     rest = [e for o in objectives for e in o["lost"]]
@@ -141,88 +138,7 @@ def content(document: Document, language: str) -> Content:
     )
 
 
-def attained(ratio: float) -> str:
-    """A share of minutes in percent, cut: three decimals from 99% on, two below."""
-    if ratio == 1:
-        return "100%"
-    decimals = 3 if ratio >= 0.99 else 2
-    scale = 10 ** (2 + decimals)
-    return f"{math.floor(ratio * scale + 1e-6) / 10**decimals:.{decimals}f}%"
-
-
-def interval(lower: str, upper: str) -> str:
-    """Two figures of one unit; one where they read the same."""
-    if lower == upper:
-        return lower
-    unit = upper[-1]
-    return f"{lower.removesuffix(unit)}–{upper}"
-
-
-def promised(ratio: float) -> str:
-    """A promised share in percent, in full."""
-    return f"{round(ratio * 100, 6):g}%"
-
-
-class _Speech:
-    """Times, minutes and objectives in the report's language and zone."""
-
-    def __init__(self, words: ReportWords, zone: ZoneInfo, year: int) -> None:
-        self.words, self.zone, self.year = words, zone, year
-
-    def time(self, text: str) -> str:
-        """A moment: 3 Nov 2026 08:00."""
-        moment = fmt.local(from_rfc3339(text), self.zone)
-        clock = f"{moment:%H:%M}"
-        if self.words.language == "zh":
-            return f"{moment.year}年{moment.month}月{moment.day}日 {clock}"
-        return f"{moment.day} {MONTHS[moment.month - 1][:3]} {moment.year} {clock}"
-
-    def span(self, start: str, end: str) -> str:
-        """A span, the date once where it suffices: 8 Oct 20:03–21:10. The end is the last minute's."""
-        a = fmt.local(from_rfc3339(start), self.zone)
-        b = fmt.local(from_rfc3339(end) - MINUTE_MS, self.zone)
-        if from_rfc3339(end) - from_rfc3339(start) == MINUTE_MS:
-            return f"{self._date(a)} {a:%H:%M}"
-        until = f"{b:%H:%M}" if a.date() == b.date() else f"{self._date(b)} {b:%H:%M}"
-        return f"{self._date(a)} {a:%H:%M}–{until}"
-
-    def _date(self, moment: Any) -> str:
-        if self.words.language == "zh":
-            return f"{moment.month}月{moment.day}日"
-        return f"{moment.day} {MONTHS[moment.month - 1][:3]}"
-
-    def minutes(self, n: float) -> str:
-        """A number of minutes: 87 min, 3 h 24 min."""
-        if n < 120:
-            return self.words("minutes", n=f"{n:.1f}".rstrip("0").rstrip(".") if n < 10 else f"{n:.0f}")
-        hours, rest = divmod(round(n), 60)
-        if not rest:
-            return self.words("whole_hours", h=fmt.grouped(hours))
-        return self.words("hours", h=fmt.grouped(hours), m=rest)
-
-    def measure(self, objective: Document) -> str:
-        """What is counted as bad."""
-        threshold, measure = objective["threshold"], objective["measure"]
-        if measure == "slow_requests":
-            key = "measure.slow_tasks" if objective["service"] == COMPUTE_SERVICE else "measure.slow_requests"
-            return self.words(key, threshold=fmt.milliseconds(threshold))
-        if measure == "low_throughput":
-            return self.words("measure.low_throughput", threshold=fmt.significant(threshold))
-        return self.words(f"measure.{measure}")
-
-    def label(self, objective: Document) -> str:
-        """An objective in words: vod – failed requests."""
-        return f"{objective['service']} – {self.measure(objective)}"
-
-    def interval(self, attainment: Document) -> str:
-        """Attainment: one figure when both ends read the same."""
-        if attainment["lower"] is None:
-            return "–"
-        lower, upper = attained(attainment["lower"]), attained(attainment["upper"])
-        return interval(lower, upper)
-
-
-def _status(document: Document, speak: _Speech) -> str:
+def _status(document: Document, speak: Speech) -> str:
     words, status = speak.words, document["status"]
     if status == "open":
         return f"{words('status.open')}, {words('as_of', time=speak.time(document['known_through']))}"
@@ -253,7 +169,7 @@ def _tone(document: Document) -> str:
     return "amber" if "undecided" in verdicts and document["status"] != "open" else ""
 
 
-def _details(document: Document, speak: _Speech) -> tuple[str, ...]:
+def _details(document: Document, speak: Speech) -> tuple[str, ...]:
     words, objectives = speak.words, document["objectives"]
     if all(o["verdict"] == "no_data" for o in objectives):
         return ()
@@ -280,7 +196,7 @@ def _credit(account: Document) -> str:
     return interval(promised(account["credits"]["due"]), promised(account["credits"]["at_most"]))
 
 
-def _row(account: Document, speak: _Speech) -> Row:
+def _row(account: Document, speak: Speech) -> Row:
     objective, minutes, words = account["objective"], account["minutes"], speak.words
     budget = account["budget"]
     verdict = account["verdict"]
@@ -322,7 +238,7 @@ def _day(day: Document) -> Day:
     return Day(day["date"], at.day, at.weekday(), state, day["bad"], day["unmeasured"], share)
 
 
-def _burn(account: Document, speak: _Speech) -> Burn:
+def _burn(account: Document, speak: Speech) -> Burn:
     budget, minutes = account["budget"], account["minutes"]
     bad = lost = 0
     spent = []
@@ -341,7 +257,7 @@ def _burn(account: Document, speak: _Speech) -> Burn:
     return Burn(title, budget["allowed"], tuple(spent), len(account["days"]))
 
 
-def _lost(objectives: Sequence[Document], speak: _Speech) -> list[tuple[int, int, Lost]]:
+def _lost(objectives: Sequence[Document], speak: Speech) -> list[tuple[int, int, Lost]]:
     """(lost minutes, order, row), the most minutes first."""
     found: list[tuple[int, int, Lost]] = []
     for account in objectives:
@@ -358,7 +274,7 @@ def _lost(objectives: Sequence[Document], speak: _Speech) -> list[tuple[int, int
     return sorted(found, key=lambda f: (-f[0], f[1]))
 
 
-def _lost_note(lost: Sequence[tuple[int, int, Lost]], episodes: int, speak: _Speech) -> str:
+def _lost_note(lost: Sequence[tuple[int, int, Lost]], episodes: int, speak: Speech) -> str:
     if not lost:
         return speak.words("lost.none")
     rest = lost[MAX_LOST:]
@@ -395,7 +311,7 @@ def cause_in_words(cause: Document, words: ReportWords) -> str:
     return words(key, **{name: say[name](value) for name, value in params.items() if name in say})
 
 
-def _restated(document: Document, speak: _Speech) -> tuple[str, ...]:
+def _restated(document: Document, speak: Speech) -> tuple[str, ...]:
     words, worst = speak.words, document["objectives"][0]
     if document["status"] == "open":
         return (words("restated.open"),)
@@ -412,7 +328,7 @@ def _restated(document: Document, speak: _Speech) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _method(objectives: Sequence[Document], speak: _Speech) -> tuple[str, ...]:
+def _method(objectives: Sequence[Document], speak: Speech) -> tuple[str, ...]:
     words = speak.words
     worst = objectives[0]
     listed = words("list").join(

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from dashboards.report.content import attained, content, promised
+from dashboards.report.content import content
+from dashboards.report.speech import attained, promised
 from dashboards.report.words import TEXTS
 from history.sla import BAD, NO_TRAFFIC, UNMEASURED
 from tests.dashboards.report.documents import ALL_KINDS, ONE_BAD_EVENING, account, at, classes, document

@@ -1,0 +1,87 @@
+"""Objectives and reports as operations on a deployment: arguments and answers are JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from contracts.errors import ContractError
+from contracts.protocols import Store
+from contracts.sla import Month
+from contracts.times import MINUTE_MS, rfc3339
+from dipper.openslo_levels import parse_service_levels
+from history.objectives import Version, in_force, record, retire, versions
+from history.sla_causes import IncidentCauses
+from history.sla_report import Asked, report, settle
+
+Arguments = Mapping[str, Any]
+WRITING = frozenset({"objectives.apply", "objectives.retire", "objectives.settle"})
+MARGIN_MS = MINUTE_MS  # a report that was received is in the log well within this
+
+
+class ReportOperations:
+    """`name_of`: a customer's name for people; `complete_through`: history holds all that was received before."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], int],
+        name_of: Callable[[str], str],
+        complete_through: Callable[[], int],
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._name_of, self._complete_through = name_of, complete_through
+
+    def commands(self) -> dict[str, Callable[[Arguments], Any]]:
+        """By name."""
+        return {
+            "objectives.list": self._list,
+            "objectives.apply": self._apply,
+            "objectives.retire": self._retire,
+            "objectives.settle": self._settle,
+            "report": self._report,
+        }
+
+    def _list(self, arguments: Arguments) -> Any:
+        known = versions(self._store, arguments.get("customer"))
+        if arguments.get("month"):
+            known = in_force(known, Month.parse(arguments["month"]))
+        return [_plain(version) for version in known]
+
+    def _apply(self, arguments: Arguments) -> Any:
+        levels = parse_service_levels(arguments["text"])
+        if not levels:
+            raise ContractError("bad_openslo", "text", "at least one document of kind SLO", "none")
+        return [_plain(v) for v in record(self._store, levels, arguments["author"], self._clock())]
+
+    def _retire(self, arguments: Arguments) -> Any:
+        month = Month.parse(arguments["month"])
+        return _plain(
+            retire(self._store, arguments["customer"], arguments["name"], month, arguments["author"], self._clock())
+        )
+
+    def _settle(self, _: Arguments) -> Any:
+        restated, sealed = settle(self._store, self._clock(), self._complete_through(), IncidentCauses(self._store))
+        return {"stated": restated, "sealed": sealed}
+
+    def _report(self, arguments: Arguments) -> Any:
+        customer = arguments["customer"]
+        asked = Asked(customer, self._name_of(customer), Month.parse(arguments["month"]))
+        return report(self._store, asked, self._clock(), IncidentCauses(self._store))
+
+
+def complete_through(status: Mapping[str, Any], now: int) -> int:
+    """Until when history holds all that was received, by what its sink says of itself."""
+    behind = status["lag_s"] * 1_000 if status["lag_records"] else 0
+    return int(now - behind - MARGIN_MS)
+
+
+def _plain(version: Version) -> dict[str, Any]:
+    return {
+        **version.level.to_json(),
+        "version": version.number,
+        "recorded_at": rfc3339(version.recorded_at),
+        "author": version.author,
+        "retired": version.retired,
+        "sha256": version.sha256,
+    }

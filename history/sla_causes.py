@@ -1,0 +1,67 @@
+"""Which incidents explain a customer's lost minutes: told without anything of another customer, or of single boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from contracts.incidents import QUALITY, Incident
+from contracts.protocols import Store
+from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
+from history.query_incidents import incidents
+from history.sla_account import Cause
+
+LOOK_MS = 7 * DAY_MS  # incidents are read by the week
+DETECTED_WITHIN_MS = 6 * HOUR_MS  # an incident may be found after the minutes it explains
+MOST = 5_000  # incidents of a week
+_PRIVATE = ("device", "since", "causes")  # parameters that say nothing to a customer
+
+
+class IncidentCauses:
+    """history.sla_account.Causes from the incidents of a store. For one report: what was read is kept."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._weeks: dict[int, tuple[Incident, ...]] = {}
+
+    def __call__(self, customer: str, service: str, measure: str, start: int, end: int) -> Sequence[Cause]:
+        """Incidents of a customer that touch [start, end): of quality, those of the service and measure; of silence
+        and of ourselves, those that name the customer or nobody. The longest overlap first."""
+        found: dict[str, tuple[int, Incident]] = {}
+        for week in range(start // LOOK_MS, (end - 1) // LOOK_MS + 1):
+            for incident in self._of_week(week):
+                overlap = min(end, incident.newest + MINUTE_MS) - max(start, incident.onset)
+                if overlap > 0 and _concerns(incident, customer, service, measure):
+                    found[incident.id] = overlap, incident
+        ordered = sorted(found.values(), key=lambda f: (-f[0], f[1].id))
+        return [_cause(incident, customer) for _, incident in ordered]
+
+    def _of_week(self, week: int) -> tuple[Incident, ...]:
+        if week not in self._weeks:
+            first = week * LOOK_MS
+            self._weeks[week] = tuple(
+                incident
+                for incident in incidents(self._store, first, first + LOOK_MS + DETECTED_WITHIN_MS, limit=MOST)
+                if not incident.false_alarm and incident.merged_into is None
+            )
+        return self._weeks[week]
+
+
+def _concerns(incident: Incident, customer: str, service: str, measure: str) -> bool:
+    if incident.kind == QUALITY:
+        series = {(s.customer, s.service, s.measure) for s in incident.series}
+        return (customer, service, measure) in series if series else customer in incident.customers
+    return not incident.customers or customer in incident.customers
+
+
+def _cause(incident: Incident, customer: str) -> Cause:
+    params: dict[str, Any] = {}
+    for name, value in incident.headline.params.items():
+        if name == "customers":
+            params[name] = [customer]
+        elif name == "where" and isinstance(value, dict):
+            params[name] = {d: v for d, v in value.items() if d not in ("customer", "device")}
+        elif name not in _PRIVATE:
+            params[name] = list(value) if isinstance(value, tuple) else value
+    end = incident.newest + MINUTE_MS if incident.resolved_at is not None else None
+    return Cause(incident.id, incident.onset, end, incident.headline.key, params)
