@@ -27,7 +27,7 @@ cluster: setup ## install, then run broker, gateways, worker, sink, pages and a 
 test: setup ## install, then run the tests (under 12 minutes on 2 cores)
 	@tools/debian.sh chromium:chromium nginx:nginx-light pdftotext:poppler-utils $(FONT)
 	@tools/java.sh
-	$(BIN)/python -m pytest -m "not verify"
+	$(BIN)/python -m pytest -m "not verify" -n 2 --dist loadgroup
 
 verify: setup ## long end-to-end runs with real processes (under 40 minutes)
 	@tools/debian.sh chromium:chromium nginx:nginx-light wrk:wrk pdftotext:poppler-utils $(FONT)
