@@ -33,7 +33,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "ingest": {"crc32c", "kafka", "msgspec", "numpy", "pyarrow", "starlette", "uvicorn"},
     "streams": {"numpy", "pyarrow"},
     "history": {"chdb", "clickhouse_driver", "numpy", "pyarrow"},
-    "feed": set(),
+    "feed": {"pyarrow"},
     "simulator": {"numpy"},
     "dashboards": {"fpdf", "numpy", "plotly", "starlette", "streamlit"},
 }

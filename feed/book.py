@@ -1,0 +1,177 @@
+"""The current score of every box, in the order of versions.
+
+Rows are kept as the bytes they are sent as, so a snapshot is a join. The order of changes is by version; a record that
+comes behind a newer one (partitions are read one after the other) gets the next number instead of its own, so that
+nobody who has read up to a version misses it. A number that one feed gave and another does not know is answered with
+"begin with a snapshot".
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from contracts.health import SERVE, BudgetState, Score
+
+MOST_CHANGES = 32  # of state, share or reasons, remembered per box
+_SPARE = 2  # the order holds at most this many times as many places as there are boxes, and some
+_SOME = 10_000
+
+
+@dataclass(slots=True)
+class Entry:
+    """A box: its score, as sent in full and in brief, and the number it has in the order."""
+
+    number: int
+    score: Score
+    full: bytes
+    brief: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a box's score became at a time."""
+
+    at: int
+    value: float
+    state: str
+    share: float
+    reasons: tuple[str, ...]
+
+
+def brief_of(score: Score) -> bytes:
+    """What a placement needs."""
+    return json.dumps(
+        {
+            "device": score.device,
+            "value": score.value,
+            "state": score.state,
+            "share": score.share,
+            "version": score.version,
+            "expires_at": score.expires_at,
+        },
+        separators=(",", ":"),
+    ).encode()
+
+
+def entry_of(score: Score, data: bytes) -> Entry:
+    """An entry to apply; `data`: the score as it was read."""
+    return Entry(0, score, data, brief_of(score))
+
+
+class Book:
+    """Not thread-safe: one thread applies and reads. `version`: number of the newest change, 0 before any."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.budget: BudgetState | None = None
+        self.computed_at = 0
+        self._entries: dict[str, Entry] = {}
+        self._numbers: list[int] = []
+        self._devices: list[str] = []
+        self._changes: dict[str, deque[Change]] = {}
+        self._oldest = 0  # changes before this number are complete only in a snapshot
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def apply(self, entries: Iterable[Entry]) -> None:
+        """Take scores. Those that are not newer than what is known of their box change nothing."""
+        for entry in sorted(entries, key=lambda e: e.score.version):
+            score = entry.score
+            known = self._entries.get(score.device)
+            if known is not None and known.score.version >= score.version:
+                continue
+            entry.number = self.version = max(score.version, self.version + 1)
+            self._remember(known, score)
+            self._entries[score.device] = entry
+            self._numbers.append(entry.number)
+            self._devices.append(score.device)
+            self.computed_at = max(self.computed_at, score.computed_at)
+        if len(self._numbers) > _SPARE * len(self._entries) + _SOME:
+            self._compact()
+
+    def remove(self, device: str) -> None:
+        """Forget a box. Who follows by deltas is sent back to a snapshot: the box would stay in its copy."""
+        if self._entries.pop(device, None) is not None:
+            self._changes.pop(device, None)
+            self.version += 1
+            self._oldest = self.version
+            self._compact()
+
+    def knows(self, version: int) -> bool:
+        """Whether the changes after a version can be told."""
+        return self._oldest <= version <= self.version
+
+    def entries(self) -> Iterable[Entry]:
+        """Every box."""
+        return self._entries.values()
+
+    def entry(self, device: str) -> Entry | None:
+        """One box."""
+        return self._entries.get(device)
+
+    def since(self, version: int, limit: int | None = None) -> tuple[list[Entry], int]:
+        """Boxes that changed after a version, oldest change first, at most `limit`; and the version up to which that
+        is all."""
+        found: list[Entry] = []
+        for at in range(bisect_right(self._numbers, version), len(self._numbers)):
+            entry = self._entries.get(self._devices[at])
+            if entry is not None and entry.number == self._numbers[at]:
+                found.append(entry)
+                if limit is not None and len(found) >= limit:
+                    return found, entry.number
+        return found, self.version
+
+    def changes(self, device: str) -> list[Change]:
+        """What happened to a box since it first was anything but healthy, newest first."""
+        return list(reversed(self._changes.get(device, ())))
+
+    def strata(self) -> list[dict[str, Any]]:
+        """Boxes by region and ISP: how many in which state, and their mean value."""
+        sums: dict[tuple[str, str], list[float]] = {}
+        for entry in self._entries.values():
+            box, score = entry.score.box, entry.score
+            row = sums.setdefault((box.get("device_region", ""), box.get("device_isp", "")), [0, 0, 0, 0.0])
+            row[_STATE_AT[score.state]] += 1
+            row[3] += score.value
+        return [
+            {
+                "device_region": region,
+                "device_isp": isp,
+                "boxes": int(serve + reduce + drain),
+                "reduced": int(reduce),
+                "drained": int(drain),
+                "mean_value": round(value / (serve + reduce + drain), 4),
+            }
+            for (region, isp), (serve, reduce, drain, value) in sorted(sums.items())
+        ]
+
+    def _remember(self, known: Entry | None, score: Score) -> None:
+        codes = tuple(reason.code for reason in score.reasons)
+        changes = self._changes.get(score.device)
+        if changes is None and (score.state == SERVE and (known is None or known.score.state == SERVE)):
+            return
+        if changes is None:
+            changes = self._changes[score.device] = deque(maxlen=MOST_CHANGES)
+        last = changes[-1] if changes else None
+        if last is None or (last.state, last.share, last.reasons) != (score.state, score.share, codes):
+            changes.append(Change(score.computed_at, score.value, score.state, score.share, codes))
+
+    def _compact(self) -> None:
+        ordered = sorted(self._entries.values(), key=lambda e: e.number)
+        self._numbers = [e.number for e in ordered]
+        self._devices = [e.score.device for e in ordered]
+
+
+_STATE_AT = {"serve": 0, "reduce": 1, "drain": 2}
+
+
+def rows_json(version: int, computed_at: int, rows: Iterator[bytes], extra: bytes = b"") -> bytes:
+    """The body of a snapshot, a delta or an event."""
+    head = b'{"version":%d,"computed_at":%d,%s"devices":[' % (version, computed_at, extra)
+    return head + b",".join(rows) + b"]}"

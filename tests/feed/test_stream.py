@@ -1,0 +1,191 @@
+"""Subscribers over real sockets, and the scheduler's client against a real server."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from contracts.health import FADE_MS
+from contracts.times import MINUTE_MS
+from feed.app import FeedSettings
+from feed.client import ClientError, Copy, HealthClient
+from tests.feed.builders import NOW, TOKEN, Served, brief, entry, read_until, until
+
+SUBSCRIBERS = 40
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    with Served() as opened:
+        yield opened
+
+
+def events(data: bytes) -> list[dict]:
+    return [json.loads(line[6:]) for line in data.split(b"\n") if line.startswith(b"data: ")]
+
+
+def test_a_subscriber_gets_what_changes_and_can_resume_from_an_id(served: Served) -> None:
+    served.publish(entry("a", 1), entry("b", 2))
+    with served.raw_stream() as client:
+        read_until(client, b": version 2\n\n")
+        served.publish(entry("a", 3, state="drain"))
+        told = events(read_until(client, b'"version":3'))
+        assert [(d["device"], d["state"]) for d in told[0]["devices"]] == [("a", "drain")]
+    served.publish(entry("b", 4), entry("c", 5))
+    with served.raw_stream(last_event_id="3") as client:
+        told = events(read_until(client, b'"device":"c"') + client.recv(100))
+        assert [d["device"] for e in told for d in e["devices"]][:2] == ["b", "c"]
+
+
+def test_every_subscriber_gets_every_change(served: Served) -> None:
+    clients = [served.raw_stream() for _ in range(SUBSCRIBERS)]
+    opened = [c.__enter__() for c in clients]
+    for client in opened:
+        read_until(client, b": version")
+    assert served.feed.streams.subscribers == SUBSCRIBERS
+    served.publish(*(entry(f"d{i}", i + 1) for i in range(600)))
+    for client in opened:
+        read_until(client, b'"device":"d599"')
+    for c in clients:
+        c.__exit__(None, None, None)
+    until(lambda: served.feed.streams.subscribers == 0)
+
+
+def test_a_subscriber_that_stops_reading_is_dropped_and_others_go_on() -> None:
+    limits = FeedSettings(stalled_s=0.5, requests_per_s=1e6, requests_burst=1e6)
+    with Served(limits) as served, served.raw_stream(window=4096) as deaf, served.raw_stream() as alert:
+        read_until(deaf, b": version")
+        read_until(alert, b": version")
+        version = 0
+        deadline = time.monotonic() + 30
+        while served.feed.streams.dropped == 0:
+            assert time.monotonic() < deadline, "nobody was dropped"
+            served.publish(*(entry(f"d{i}", version + i + 1) for i in range(2_000)))
+            version += 2_000
+            read_until(alert, b"id: %d\n" % version)
+        until(lambda: served.feed.streams.subscribers == 1)
+
+
+def test_too_many_subscribers_of_a_token_are_refused() -> None:
+    limits = FeedSettings(streams_per_token=1, requests_per_s=1e6, requests_burst=1e6)
+    with Served(limits) as served, served.raw_stream() as first, served.raw_stream() as second:
+        both = {first: b"", second: b""}
+        for client in both:
+            both[client] = client.recv(200)
+        assert sorted(data.split(b" ")[1] for data in both.values()) == [b"200", b"429"]
+
+
+def test_a_quiet_stream_beats() -> None:
+    with Served(FeedSettings(beat_s=0.1)) as served, served.raw_stream() as client:
+        read_until(client, b": beat\n\n")
+
+
+# --- the client ---
+
+
+def client_of(served: Served, token: str = TOKEN) -> HealthClient:
+    return HealthClient(served.url, token, clock=lambda: NOW)
+
+
+def test_the_client_follows_a_snapshot_and_the_stream(served: Served) -> None:
+    served.publish(entry("a", 1), entry("b", 2, state="drain"))
+    client = client_of(served)
+    client.start()
+    try:
+        assert client.wait(20)
+        assert (client.share("a"), client.share("b"), client.share("unheard-of")) == (1.0, 0.015, 1.0)
+        assert (client.state("b"), client.value("b"), client.value("unheard-of")) == ("drain", 0.2, 0.5)
+        until(lambda: client.connected)
+        served.publish(entry("a", 3, state="reduce"))
+        until(lambda: client.share("a") == 0.3)
+    finally:
+        client.stop()
+
+
+def test_the_client_takes_a_snapshot_when_its_version_is_not_known_any_more(served: Served) -> None:
+    served.publish(entry("a", 1, state="drain"), entry("b", 2))
+    client = client_of(served)
+    client.start()
+    try:
+        assert client.wait(20)
+        until(lambda: client.connected)
+
+        def forget() -> None:
+            served.book.remove("a")
+            served.feed.streams.wake()
+
+        served.call(forget)
+        until(lambda: client.copy.known("a") is None)
+        assert client.share("a") == 1.0
+    finally:
+        client.stop()
+
+
+def test_the_client_survives_a_feed_that_goes_away_and_scores_fade() -> None:
+    now = [NOW]
+    with Served() as served:
+        served.publish(entry("b", 2, state="drain"))
+        client = HealthClient(served.url, TOKEN, clock=lambda: now[0])
+        client.start()
+        assert client.wait(20)
+    try:
+        until(lambda: client.error)
+        assert client.share("b") == 0.015
+        now[0] = NOW + 10 * MINUTE_MS + FADE_MS // 2
+        until(lambda: client.share("b") > 0.5)
+        assert client.share("b") == pytest.approx(0.5075)
+        assert client.state("b") == "serve"
+        now[0] += FADE_MS
+        until(lambda: client.share("b") == 1.0)
+        assert client.value("b") == 0.5
+    finally:
+        client.stop()
+
+
+def test_a_token_that_is_not_accepted_is_said_and_look_ups_go_on(served: Served) -> None:
+    client = client_of(served, "guess")
+    client.start()
+    try:
+        until(lambda: "401" in client.error)
+        assert client.share("a") == 1.0
+    finally:
+        client.stop()
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x", "dipper.example", "http://"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ClientError, match="url"):
+        HealthClient(url, TOKEN)
+
+
+def test_a_copy_takes_no_older_row_and_forgets_what_a_snapshot_leaves_out() -> None:
+    copy = Copy()
+    copy.apply(5, iter([brief("a", 5, "drain")]), NOW)
+    copy.apply(4, iter([brief("a", 4, "serve")]), NOW)
+    assert (copy.share("a", 1.0), copy.version) == (0.015, 5)
+    copy.replace(3, iter([brief("b", 2, "reduce")]), NOW)
+    assert (copy.share("a", 1.0), copy.share("b", 1.0), copy.version) == (1.0, 0.3, 3)
+
+
+def test_a_row_that_is_no_score_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected value and share"):
+        Copy().apply(1, iter([{**brief("a", 1, "drain"), "share": 7}]), NOW)
+
+
+def test_a_look_up_takes_less_than_a_microsecond_and_takes_no_lock() -> None:
+    client = HealthClient("http://127.0.0.1:1", TOKEN)
+    client.copy.apply(1, (brief(f"box-{i}", 1, "reduce") for i in range(100_000)), NOW)
+    devices = [f"box-{i}" for i in range(0, 200_000, 10)]
+    best = float("inf")
+    gc.collect()
+    with client._lock:  # what the other threads hold while they write
+        for _ in range(20):
+            began = time.perf_counter()
+            for device in devices:
+                client.share(device)
+            best = min(best, (time.perf_counter() - began) / len(devices))
+    assert best < 1e-6
