@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ORDER = ("kernel", "quality_operator", "history", "gateway", "agent", "simulate", "soak", "localise")
+ORDER = ("kernel", "quality_operator", "history", "explore", "gateway", "agent", "simulate", "soak", "localise")
 
 
 def main(names: list[str]) -> int:

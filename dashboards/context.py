@@ -3,12 +3,14 @@ context is process-global: set once before serving, read on every run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from contracts.protocols import Registry
 from dashboards.model import Books, CustomerSeries, Fleet
+from history.query_cells import CellAnswer, CellQuestion
+from history.query_raw import Scan
 
 
 class DashboardError(Exception):
@@ -34,6 +36,15 @@ class Backend(Protocol):
 
     def books(self, now: int) -> Books:
         """The ledger and what was refused."""
+
+    def cells(self, question: CellQuestion) -> CellAnswer:
+        """Any measure by any dimensions. Raises ContractError for a question whose answer would be too large."""
+
+    def values(self, dimension: str, start: int, end: int) -> tuple[str, ...]:
+        """Values of a dimension in [start, end), most traffic first."""
+
+    def scan(self, question: CellQuestion) -> Iterator[Scan]:
+        """Sums by box, read from slices piece by piece; slow. Raises ContractError."""
 
 
 @dataclass(frozen=True, slots=True)

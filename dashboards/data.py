@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,8 +29,10 @@ from dashboards.model import (
 from history import queries
 from history.books import Account
 from history.ledger import BootBooks, Ledger, ledger
+from history.query_cells import CellAnswer, CellQuestion, cells, values_of
 from history.query_model import CustomerOverview, GroupBoxes, RejectedReason, Series
 from history.query_pipeline import PipelineState, pipeline_state
+from history.query_raw import Scan, scan
 
 REFERENCE_SHARE_S = 60.0  # the past changes little
 PRESENT_MS = 5 * MINUTE_MS  # what the pages call now
@@ -114,6 +116,20 @@ class HistoryBackend:
     def _pipeline(self, now: int) -> tuple[PipelineState, int]:
         reasons = queries.rejected_by_reason(self._store, now - HOUR_MS, now + MINUTE_MS)
         return pipeline_state(self._store, now), sum(reason.refusals for reason in reasons)
+
+    def cells(self, question: CellQuestion) -> CellAnswer:
+        """Any measure by any dimensions."""
+        return self._answers.get(("cells", repr(question)), self._share_s, lambda: cells(self._store, question))
+
+    def values(self, dimension: str, start: int, end: int) -> tuple[str, ...]:
+        """Values of a dimension in [start, end), most traffic first."""
+        key = ("values", dimension, start - start % HOUR_MS, end - start)
+        make = lambda: tuple(values_of(self._store, dimension, start, end))  # noqa: E731
+        return self._answers.get(key, REFERENCE_SHARE_S, make)
+
+    def scan(self, question: CellQuestion) -> Iterator[Scan]:
+        """Sums by box, read from slices piece by piece."""
+        return scan(self._store, question)
 
     def books(self, now: int) -> Books:
         """The ledger and what was refused."""

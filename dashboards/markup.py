@@ -21,6 +21,11 @@ def answer(sentence: str, details: Iterable[str] = ()) -> str:
     return f'<div class="d"><h1 class="d-answer">{escape(sentence)}</h1><p class="d-sub">{parts}</p></div>'
 
 
+def heading(text: str) -> str:
+    """What a drawing shows."""
+    return f'<div class="d"><h2>{escape(text)}</h2></div>'
+
+
 def notice(lines: Sequence[str], *, late: bool = False) -> str:
     """A remark that concerns the whole page."""
     body = "".join(f"<p>{escape(line)}</p>" for line in lines)

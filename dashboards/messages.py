@@ -3,6 +3,8 @@ sibling has a singular, chosen by the argument n. A message is (English, Chinese
 
 from __future__ import annotations
 
+from dashboards import messages_explore
+
 LANGUAGES = {"en": "English", "zh": "中文"}
 
 MESSAGES: dict[str, tuple[str, str]] = {
@@ -127,6 +129,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "against.week": ("against the same time last week", "与上周同一时间相比"),
     "against.day": ("against the same time yesterday", "与昨天同一时间相比"),
     "against.hour": ("against an hour ago", "与一小时前相比"),
+    "hover.bad_of": ("{failures} of {requests}", "{requests} 中 {failures}"),
     "hover.counts": ("{failures} of {requests} failed", "{requests} 次中失败 {failures} 次"),
     # key figures
     "figure.failing": ("Failing now", "当前失败率"),
@@ -374,6 +377,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "这是我们的故障；详情见日志，编号 {reference}。",
     ),
     "error.page_do": ("The other pages still work.", "其他页面仍可使用。"),
+    **messages_explore.MESSAGES,
 }
 
 

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import logging
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import plotly.graph_objects as go
 import streamlit as st
 
 from contracts.entities import Customer
-from contracts.protocols import StoreError
 from dashboards import customer as customer_view
-from dashboards import frontend, ledger, markup, overview, pipeline
-from dashboards.context import Context, NotReady, current
+from dashboards import explore_page, frontend, guard, ledger, markup, overview, pipeline
+from dashboards.context import Context
 from dashboards.figures import customer_figure
 from dashboards.lens import Lens
 from dashboards.state import RANGES, Range
-from dashboards.viewer import viewer_lens
 
-REFRESH_S = 10  # boxes report every 10 s
 ROWS_FIRST = 40  # customers drawn before a viewer asks for all of them
-
-_PLOT_CONFIG = {"displayModeBar": False, "doubleClick": "reset", "scrollZoom": False, "showTips": False}
-_log = logging.getLogger(__name__)
 
 
 def pages(lens: Lens) -> dict[str, Any]:
     """The pages by name, titled in the viewer's language. The first is at /."""
-    draw = {"overview": overview_page, "customer": customer_page, "ledger": ledger_page}
+    draw = {
+        "overview": overview_page,
+        "customer": customer_page,
+        "explore": explore_page.explore_page,
+        "ledger": ledger_page,
+    }
     return {
         name: st.Page(
             partial(_page, function, lens), title=lens.words(f"page.{name}"), url_path=name, default=name == "overview"
@@ -43,38 +39,16 @@ def _page(draw: Callable[[Lens, Range], None], lens: Lens) -> None:
     draw(lens, RANGES[st.session_state["range"]])
 
 
-def _live(draw: Callable[..., None]) -> Callable[..., None]:
-    """The part of a page that is drawn anew, in place, while somebody looks."""
-    return st.fragment(draw, run_every=REFRESH_S)
-
-
-def _guarded(draw: Callable[[Context, Lens], None], language: str) -> None:
-    """Draw, or say in words why not. Streamlit's own control flow passes through."""
-    lens = viewer_lens(language)
-    w = lens.words
-    try:
-        draw(current(), lens)
-    except NotReady:
-        st.html(markup.blank(w("error.not_ready"), [w("error.not_ready_do")]))
-    except StoreError as error:
-        _log.warning("history did not answer a page: %s", error)
-        st.html(markup.blank(w("error.store"), [w("error.store_why"), w("error.store_do")]))
-    except Exception:
-        reference = uuid.uuid4().hex[:8]
-        _log.exception("page fault %s", reference)
-        st.html(markup.fault(w, reference))
-
-
 # ---- overview
 
 
 def overview_page(lens: Lens, chosen: Range) -> None:
     """The fleet, worst customers first."""
-    _live(_overview)(lens.words.language, chosen)
+    guard.live(_overview)(lens.words.language, chosen)
 
 
 def _overview(language: str, chosen: Range) -> None:
-    _guarded(partial(_draw_overview, chosen=chosen), language)
+    guard.guarded(partial(_draw_overview, chosen=chosen), language)
 
 
 def _draw_overview(context: Context, lens: Lens, chosen: Range) -> None:
@@ -87,7 +61,7 @@ def _draw_overview(context: Context, lens: Lens, chosen: Range) -> None:
     view = overview.overview(fleet, customers, fresh=not lens.is_stale(fleet.newest))
     late = lens.is_stale(fleet.newest)
     sentence = w("stale.sentence", span=lens.span(lens.now - fleet.newest)) if late else overview.sentence(view, lens)
-    status = _status(context)
+    status = guard.status_of(context)
     st.html(markup.answer(sentence, _details(lens, chosen, fleet.present_start, fleet.present_end, status)))
     if late:
         st.html(markup.stale(lens, fleet.newest))
@@ -120,15 +94,6 @@ def _draw_empty(context: Context, lens: Lens, chosen: Range, customers: Any) -> 
     st.html(markup.blank(sentence, [w("empty.why"), do]))
 
 
-def _status(context: Context) -> pipeline.Status:
-    """The pipeline's state; nothing when it cannot be had, which the sidebar shows."""
-    try:
-        return context.status()
-    except Exception as error:
-        _log.warning("the pipeline's state cannot be had: %s", error)
-        return {}
-
-
 def _details(lens: Lens, chosen: Range, start: int, end: int, status: pipeline.Status) -> list[str]:
     """What a page's figures rest on."""
     w = lens.words
@@ -137,7 +102,7 @@ def _details(lens: Lens, chosen: Range, start: int, end: int, status: pipeline.S
         w("present.span", start=lens.clock(start), end=lens.clock(end)),
         w("step.span", span=lens.span(chosen.step_ms)),
         w("zone", zone=lens.zone_name()),
-        w("live", span=lens.span(REFRESH_S * 1000)),
+        w("live", span=lens.span(guard.REFRESH_S * 1000)),
     ]
 
 
@@ -146,11 +111,11 @@ def _details(lens: Lens, chosen: Range, start: int, end: int, status: pipeline.S
 
 def customer_page(lens: Lens, chosen: Range) -> None:
     """One customer over time."""
-    _live(_customer)(lens.words.language, chosen, st.session_state.get("customer"))
+    guard.live(_customer)(lens.words.language, chosen, st.session_state.get("customer"))
 
 
 def _customer(language: str, chosen: Range, customer_id: str | None) -> None:
-    _guarded(partial(_draw_customer, chosen=chosen, customer_id=customer_id), language)
+    guard.guarded(partial(_draw_customer, chosen=chosen, customer_id=customer_id), language)
 
 
 def _draw_customer(context: Context, lens: Lens, chosen: Range, customer_id: str | None) -> None:
@@ -169,7 +134,7 @@ def _draw_customer(context: Context, lens: Lens, chosen: Range, customer_id: str
     sentence = customer_view.sentence(view, lens)
     if late:
         sentence = w("stale.sentence", span=lens.span(lens.now - data.newest))
-    status = _status(context)
+    status = guard.status_of(context)
     st.html(markup.answer(sentence, _details(lens, chosen, data.present_start, data.present_end, status)))
     if late:
         st.html(markup.stale(lens, data.newest))
@@ -178,7 +143,7 @@ def _draw_customer(context: Context, lens: Lens, chosen: Range, customer_id: str
     st.html(markup.figures(customer_view.key_figures(view, lens)))
     revision = f"{customer.id} {service} {chosen.name}"
     figure = customer_figure(view, customer_view.titles(view, lens), lens, revision)
-    st.plotly_chart(go.Figure(figure), theme=None, key=f"chart-{customer.id}", config=_PLOT_CONFIG)
+    guard.plot(figure, f"chart-{customer.id}")
     st.html(customer_view.changes_table(view.markers, lens))
 
 
@@ -188,17 +153,17 @@ def _draw_customer(context: Context, lens: Lens, chosen: Range, customer_id: str
 def ledger_page(lens: Lens, chosen: Range) -> None:
     """The accounting of everything that came in; it has no range: the books are whole."""
     del chosen
-    _live(_ledger)(lens.words.language)
+    guard.live(_ledger)(lens.words.language)
 
 
 def _ledger(language: str) -> None:
-    _guarded(_draw_ledger, language)
+    guard.guarded(_draw_ledger, language)
 
 
 def _draw_ledger(context: Context, lens: Lens) -> None:
     w = lens.words
     books = context.backend.books(lens.now)
-    status = _status(context)
+    status = guard.status_of(context)
     details = [
         w("ledger.scope"),
         pipeline.detail(status, lens),

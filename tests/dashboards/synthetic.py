@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from zoneinfo import ZoneInfo
 
 from contracts.entities import Customer, DeviceAttributes, Objective, SchedulingRule
@@ -27,6 +28,8 @@ from dashboards.model import (
 )
 from dashboards.style import LIGHT
 from history.books import Account
+from history.query_cells import QUANTILES, RATES, CellAnswer, CellQuestion, statement_of
+from history.query_raw import Scan
 
 NOW = from_rfc3339("2026-03-12T12:03:20Z")
 _NAMES = ("Kestrel Video", "Lark Live", "Heron Downloads", "Plover Sport", "晨星视频", "Dunlin Games", "Wren Radio")
@@ -192,6 +195,42 @@ class SyntheticBackend:
         )
         shown = tuple(m for m in markers if start <= m.start < end)
         return CustomerSeries(start, end, self._newest(), steps, present, begin, finish, shown)
+
+    def cells(self, question: CellQuestion) -> CellAnswer:
+        """Two or three values per dimension; unicom's first value fails ten times as often as the others."""
+        rng = random.Random(f"{question.measure} {question.by} {sorted(question.where)}")
+        names = [self._names(d, question) for d in question.by]
+        keys = [tuple(k) for k in product(*names)] if not self.empty else []
+        rows = [(key, i) for key in keys for i in range(question.steps)]
+        value, total = [], []
+        for key, i in rows:
+            n = rng.randrange(20_000, 60_000) // question.steps + 100
+            late = i * 10 >= question.steps * 7
+            bad = ISPS[1] in key and late
+            if question.measure in QUANTILES:
+                value.append(90.0 * (3 if bad else 1) * rng.uniform(0.9, 1.1))
+            else:
+                value.append(n if question.measure in RATES else round(n * (0.04 if bad else 0.004)))
+            total.append(0 if question.measure in RATES else n)
+        statement = statement_of(question, {"cell_hours": [(question.start, question.end)]})
+        steps = tuple(i for _, i in rows)
+        return CellAnswer(
+            question, tuple(key for key, _ in rows), steps, tuple(value), tuple(total), ("cell_hours",), statement
+        )
+
+    def _names(self, dimension: str, question: CellQuestion) -> tuple[str, ...]:
+        if dimension in question.where:
+            return question.where[dimension]
+        known = {"client_isp": ISPS, "device_isp": ISPS, "client_region": REGIONS, "device_region": REGIONS}
+        return known.get(dimension, tuple(f"{dimension}-{i}" for i in range(3)))
+
+    def values(self, dimension: str, start: int, end: int) -> tuple[str, ...]:
+        return self._names(dimension, CellQuestion("requests", 0, MINUTE_MS))
+
+    def scan(self, question: CellQuestion) -> Iterator[Scan]:
+        half = (question.start + question.end) // 2
+        yield Scan(half, 500, {"box-0007": 40, "box-0113": 2}, {"box-0007": 900, "box-0113": 1_100})
+        yield Scan(question.start, 990, {"box-0007": 80, "box-0113": 5}, {"box-0007": 1_800, "box-0113": 2_300})
 
     def books(self, now: int) -> Books:
         if self.empty:

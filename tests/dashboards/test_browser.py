@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from dashboards import views
+from dashboards import guard
 from dashboards.context import set_context
 from dashboards.server import mount, streamlit_app
 from tests.dashboards.synthetic import NOW, make_context
@@ -32,7 +32,7 @@ async def gateway(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The pages and a stand-in gateway on a free port, in this process as in the product; refreshed every second."""
-    usual, views.REFRESH_S = views.REFRESH_S, 1
+    usual, guard.REFRESH_S = guard.REFRESH_S, 1
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(mount(gateway, streamlit_app()), log_config=None, access_log=False)
     server = uvicorn.Server(config)
@@ -44,7 +44,7 @@ def address() -> Iterator[str]:
         assert thread.is_alive(), "the server ended while starting"
         time.sleep(0.02)
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    views.REFRESH_S = usual
+    guard.REFRESH_S = usual
     server.should_exit = True
     thread.join(20)
     assert not thread.is_alive(), "the server did not stop"

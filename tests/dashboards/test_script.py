@@ -16,7 +16,8 @@ from dashboards.context import Context, set_context
 from tests.dashboards.synthetic import make_context
 
 SCRIPT = Path(dashboards.__file__).parent / "app.py"
-PAGES = ("overview", "customer", "ledger")
+PAGES = ("overview", "customer", "explore", "ledger")
+JUDGED = ("overview", "customer", "ledger")
 
 
 def open_page(page: str, **query: str) -> AppTest:
@@ -47,6 +48,8 @@ ANSWERS = {
     ("overview", "zh"): "Lark Live 未达标：",
     ("customer", "en"): "Lark Live is below its objective since 11:",
     ("customer", "zh"): "Lark Live 自 11:",
+    ("explore", "en"): "Failed requests: 0.5",
+    ("explore", "zh"): "失败请求：0.5",
     ("ledger", "en"): "2\u2009000 of 12\u2009345\u2009678 reported requests are lost without a declaration",
     ("ledger", "zh"): "12\u2009345\u2009678 个上报请求中有 2\u2009000 个未经申报而丢失",
 }

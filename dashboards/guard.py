@@ -1,0 +1,58 @@
+"""What every page is drawn inside of: errors in words, refresh in place, the pipeline's state."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from contracts.protocols import StoreError
+from dashboards import markup, pipeline
+from dashboards.context import Context, NotReady, current
+from dashboards.lens import Lens
+from dashboards.viewer import viewer_lens
+
+REFRESH_S = 10  # boxes report every 10 s
+PLOT_CONFIG = {"displayModeBar": False, "doubleClick": "reset", "scrollZoom": False, "showTips": False}
+_log = logging.getLogger(__name__)
+
+
+def live(draw: Callable[..., None], every_s: float | None = None) -> Callable[..., None]:
+    """The part of a page that is drawn anew, in place, while somebody looks."""
+    return st.fragment(draw, run_every=every_s or REFRESH_S)
+
+
+def guarded(draw: Callable[[Context, Lens], None], language: str) -> None:
+    """Draw, or say in words why not. Streamlit's own control flow passes through."""
+    lens = viewer_lens(language)
+    w = lens.words
+    try:
+        draw(current(), lens)
+    except NotReady:
+        st.html(markup.blank(w("error.not_ready"), [w("error.not_ready_do")]))
+    except StoreError as error:
+        _log.warning("history did not answer a page: %s", error)
+        st.html(markup.blank(w("error.store"), [w("error.store_why"), w("error.store_do")]))
+    except Exception:
+        reference = uuid.uuid4().hex[:8]
+        _log.exception("page fault %s", reference)
+        st.html(markup.fault(w, reference))
+
+
+def status_of(context: Context) -> pipeline.Status:
+    """The pipeline's state; nothing when it cannot be had, which the sidebar shows."""
+    try:
+        return context.status()
+    except Exception as error:
+        _log.warning("the pipeline's state cannot be had: %s", error)
+        return {}
+
+
+def plot(figure: Any, key: str, **more: Any) -> Any:
+    """Draw a figure that was put together as plain dicts."""
+    import plotly.graph_objects as go
+
+    return st.plotly_chart(go.Figure(figure), theme=None, key=key, config=PLOT_CONFIG, **more)
