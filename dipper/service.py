@@ -17,12 +17,14 @@ from dashboards.server import ASGIApp, Receive, Scope, Send, mount, streamlit_ap
 from dipper import control
 from dipper.clock import wall_clock
 from dipper.engine import Engine
+from dipper.feed_side import FeedSide
 from dipper.operations import Operations, Parts
 from dipper.parts import GatewayPart, ReaderPart, SinkPart, StreamsPart, ThreadPart, WatchSettings
 from dipper.settings import ProcessSettings, settings_of
 from dipper.shell import Opening, Shell, beside
 from dipper.watch import Watch
 from dipper.worker import Worker
+from feed.app import FeedSettings
 from ingest.bind import Door, check_bind
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ class Service(Shell):
         self._operations = Operations(Parts.of_engine(engine), self.status)
         self._last_kept_ms = 0
         self._pause = threading.Event()
+        feed = settings_of(FeedSettings, engine.policy["feed"])
+        self.feed = FeedSide(engine.log, engine.registry, engine.clock, feed)
         chance = random.Random()
         workers = [
             Worker("streams", lambda: engine.streams.step(STEP_TIMEOUT_S), engine.clock, chance),
@@ -72,6 +76,11 @@ class Service(Shell):
         )
         super().__init__(settings, watch, workers)
 
+    def stop(self) -> None:
+        """End serving, in order; subscribers of the feed would hold it up."""
+        super().stop()
+        self.feed.close_streams()
+
     def status(self) -> dict[str, Any]:
         """How every part is: quick to ask."""
         now = self.engine.clock()
@@ -80,13 +89,14 @@ class Service(Shell):
             "address": self.address,
             "streams": self.engine.streams.status(now),
             "health": self.engine.health.status(now),
+            "feed": self.feed.status(),
             "sink": self.engine.sink.status(now),
             "workers": [dataclasses.asdict(worker.status()) for worker in self.workers],
         }
 
     def listeners(self) -> list[Opening]:
         """Pages, gateway and health together; boxes on their own listener when one is named."""
-        local: ASGIApp = mount(beside(self.watch, self.engine.gateway), streamlit_app())
+        local: ASGIApp = mount(beside(self.watch, self.feed.beside(self.engine.gateway)), streamlit_app())
         openings = [Opening(local, self.settings.local, "DIPPER_PORT")]
         if self.settings.public is not None:
             openings.append(Opening(only_public(self.engine.gateway), self.settings.public, "DIPPER_PUBLIC", tls=True))
@@ -101,10 +111,12 @@ class Service(Shell):
     async def begin(self) -> None:
         """The gateway learns what the log holds."""
         await self.engine.gateway.start()
+        self.feed.start()
 
     async def finish(self) -> None:
         """Downstream last: what the gateway accepted reaches operators and history before the end."""
         await self.engine.gateway.stop()
+        await self.feed.stop()
         self._pause.set()
         await self.stop_workers()
         await asyncio.to_thread(self._last_steps)

@@ -93,3 +93,29 @@ def test_commands_on_an_empty_folder_say_how_to_start(tmp_path):
     code, _, errors = run_to_end(python("-m", "dipper", "ledger", "--data", tmp_path / "nothing"))
     assert code == 1
     assert "no Dipper data here" in errors
+
+
+def test_the_feed_answers_holders_of_a_token_on_the_local_listener_only(served):
+    server, public = served
+    token = server.run("tokens", "add", "scheduler", "--scope", "feed:read")["token"]
+    other = server.run("tokens", "add", "robot", "--scope", "changes:write")["token"]
+
+    def ask(url, secret):
+        request = urllib.request.Request(url, headers={"authorization": f"Bearer {secret}"})
+        return get(request)
+
+    status, body = ask(server.url + "/v1/health/devices", token)
+    assert (status, json.loads(body)["devices"]) == (200, [])
+    assert ask(server.url + "/v1/health/devices", other)[0] == 401
+    assert get(server.url + "/v1/health/strata")[0] == 401
+    assert get(server.url + "/v1/health/openapi.json")[0] == 200
+    assert ask(public + "/v1/health/devices", token)[0] == 404
+
+
+def test_an_open_stream_does_not_hold_up_the_end(tmp_path):
+    server = Server(tmp_path).start()
+    token = server.run("tokens", "add", "scheduler", "--scope", "feed:read")["token"]
+    headers = {"authorization": f"Bearer {token}"}
+    with urllib.request.urlopen(urllib.request.Request(server.url + "/v1/health/stream", headers=headers)) as stream:
+        assert stream.readline().startswith(b"retry:")
+        assert server.process.stop() == 0

@@ -8,6 +8,7 @@ from dipper.engine import RETENTION_HOURS
 from dipper.parts import WatchSettings
 from dipper.seat import Seat
 from dipper.settings import Listener, SettingsError, from_environment, load_policy
+from feed.app import FeedSettings
 from history.chdb_store import ChdbStore
 from history.maintenance import Retention
 from history.sink import SinkSettings
@@ -33,6 +34,7 @@ def defaults_of(kind):
         ("gateway", GatewaySettings),
         ("quality", QualitySettings),
         ("health", HealthJobSettings),
+        ("feed", FeedSettings),
         ("sink", SinkSettings),
         ("history", ChdbStore),
         ("retention", Retention),
