@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.common import write_result
 from benchmarks.faults.client import LoadClient, devices_for, fill_registry
-from benchmarks.faults.compare import EmbeddedRun, stream_differences, unequal_minutes, wait_for_truth
+from benchmarks.faults.compare import EmbeddedRun, unequal_minutes, wait_for_streams, wait_for_truth
 from benchmarks.faults.scenario import BOOKS, NAMES, Result, Scenario
 from benchmarks.faults.table import figures, text
 from benchmarks.faults.watch import Watch, wait_for_store
@@ -107,7 +107,8 @@ def finish(cluster: Cluster, load: LoadClient, embedded: EmbeddedRun, say: Progr
         expected, embedded_differences = embedded.result()
         unequal = unequal_minutes(expected, minutes)
         say(f"history against the embedded run: {len(unequal)} differences in {len(expected)} minutes")
-        counts, unequal_streams = stream_differences(store, minutes, wall_ms())
+        say("waiting until the streams have closed the last minute")
+        counts, unequal_streams = wait_for_streams(store, minutes)
         say(f"streams against history: {counts}")
     finally:
         store.close()
@@ -128,7 +129,9 @@ def held(found: dict[str, Any], results: list[Result]) -> bool:
     end = found["end"]
     names = ("different_from_truth", "different_from_embedded_run", "embedded_run_from_truth", "streams_different")
     zeros = not any(end["ledger"][what][term] for what in ("requests", "slices") for term in BOOKS)
-    return all(r.clean and not r.differences for r in results) and zeros and not any(end[name] for name in names)
+    compared = end["streams"]["minutes"] == end["customer_minutes"] > 0
+    clean = all(r.clean and not r.differences for r in results)
+    return clean and zeros and compared and not any(end[name] for name in names)
 
 
 def report(found: dict[str, Any]) -> None:
@@ -141,12 +144,14 @@ def report(found: dict[str, Any]) -> None:
     print(f"load: {found['slices_per_s']} slices/s from {found['devices']} boxes, {found['slices']} slices")
     late_s = found["fleet"]["late_ms"]["p95"] / 1_000
     print(f"boxes sent p95 {late_s:.1f} s later than they wanted to{TOO_BUSY if late_s > LATE_S else ''}")
-    for name, what in (
-        ("different_from_truth", "history's minutes equal to the simulator's truth"),
-        ("different_from_embedded_run", "history's minutes equal to the embedded run on the same seed"),
-        ("streams_different", "last revisions of quality.minutes equal to history"),
+    minutes, streams = end["customer_minutes"], end["streams"]
+    compared = f"{streams['minutes']} of {minutes} customer minutes compared"
+    for name, what, size in (
+        ("different_from_truth", "history's minutes equal to the simulator's truth", f"{minutes} customer minutes"),
+        ("different_from_embedded_run", "history's minutes equal to the embedded run", f"{minutes} customer minutes"),
+        ("streams_different", "last revisions of quality.minutes equal to history", compared),
     ):
-        print(f"{what}: {'NO' if end[name] else 'yes'} ({end['customer_minutes']} customer minutes)")
+        print(f"{what}: {'NO' if end[name] else 'yes'} ({size})")
         for difference in end[name][:10]:
             print(f"  {difference}")
 

@@ -26,6 +26,7 @@ from simulator.truth import compare_ledger, compare_minutes
 
 DRAIN_DEADLINE_S = 300.0
 LOOK_EVERY_S = 3.0
+STREAMS_DEADLINE_MS = 60_000
 EMBEDDED_DEADLINE_S = 3 * 3600.0
 MOST_NAMED = 20
 # From a minute's start until its last revision is in history: it ends, closes, is emitted, and is stored.
@@ -108,6 +109,20 @@ def unequal_minutes(embedded: Minutes, cluster: Minutes) -> list[str]:
     """Differences of two histories, of both ways."""
     _, differences = compare_minutes(embedded, cluster)
     return [text.replace(" generated", " embedded").replace(" in history", " in the cluster") for text in differences]
+
+
+def wait_for_streams(store: Store, minutes: Minutes) -> tuple[dict[str, int], list[str]]:
+    """`stream_differences` of all minutes, once the youngest has closed and they equal history, or as they stand at the
+    deadline after that. Gateways must still run: their heartbeats move the watermarks of idle partitions."""
+    closed_at = max((minute for _, _, minute in minutes), default=0) + CLOSES_MS
+    deadline_ms = max(closed_at, wall_ms()) + STREAMS_DEADLINE_MS
+    while True:
+        now = wall_ms()
+        if now >= closed_at:
+            counts, differences = stream_differences(store, minutes, now)
+            if not differences or now > deadline_ms:
+                return counts, differences
+        time.sleep(LOOK_EVERY_S)
 
 
 def stream_differences(store: Store, minutes: Minutes, now: int) -> tuple[dict[str, int], list[str]]:

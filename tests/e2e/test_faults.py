@@ -5,8 +5,10 @@ import subprocess
 
 import pytest
 
+from benchmarks.faults import compare
+from benchmarks.faults.__main__ import held
 from benchmarks.faults.client import World
-from benchmarks.faults.compare import EmbeddedRun, stream_differences
+from benchmarks.faults.compare import CLOSES_MS, EmbeddedRun, stream_differences, wait_for_streams
 from benchmarks.faults.load import Books
 from benchmarks.faults.scenario import NAMES, Result, Scenario
 from benchmarks.faults.table import figures, spread, text
@@ -207,6 +209,55 @@ class TestStreams:
     def test_differ_when_a_minute_is_missing_or_made_up(self):
         assert len(stream_differences(Rows(), {KEY: minute(10)}, LATER)[1]) == 1
         assert len(stream_differences(Rows({**ROW, "requests": 10}), {}, LATER)[1]) == 1
+
+
+class Clock:
+    """Moves on only when somebody sleeps; also a store whose streams have a minute's rest from a moment on."""
+
+    def __init__(self, monkeypatch, now, whole_at):
+        self.now, self._whole_at = now, whole_at
+        monkeypatch.setattr(compare, "wall_ms", lambda: self.now)
+        monkeypatch.setattr(compare.time, "sleep", self._sleep)
+
+    def _sleep(self, seconds):
+        self.now += round(seconds * 1_000)
+
+    def query(self, sql, parameters=None):
+        return Rows({**ROW, "requests": 10 if self.now >= self._whole_at else 7}).query(sql)
+
+
+class TestWaitingForStreams:
+    def test_lasts_until_the_youngest_minute_has_closed(self, monkeypatch):
+        clock = Clock(monkeypatch, START + 70_000, whole_at=START)
+        counts, differences = wait_for_streams(clock, {KEY: minute(10)})
+        assert (counts["minutes"], counts["not_closed_yet"], differences) == (1, 0, [])
+        assert clock.now >= START + CLOSES_MS
+
+    def test_lasts_until_streams_that_are_behind_have_said_all(self, monkeypatch):
+        clock = Clock(monkeypatch, START + CLOSES_MS, whole_at=START + CLOSES_MS + 20_000)
+        assert wait_for_streams(clock, {KEY: minute(10)})[1] == []
+
+    def test_ends_with_what_differs_for_good(self, monkeypatch):
+        clock = Clock(monkeypatch, START, whole_at=START + 10 * CLOSES_MS)
+        (difference,) = wait_for_streams(clock, {KEY: minute(10)})[1]
+        assert "7 requests" in difference
+
+
+class TestVerdict:
+    def found(self, compared=3, **more):
+        books = {what: dict.fromkeys(("lost", "pending", "double_counted"), 0) for what in ("requests", "slices")}
+        names = ("different_from_truth", "different_from_embedded_run", "embedded_run_from_truth", "streams_different")
+        end = {"ledger": books, "customer_minutes": 3, "streams": {"minutes": compared}}
+        return {"end": end | {name: [] for name in names} | more}
+
+    def test_is_good_when_everything_held(self):
+        assert held(self.found(), [Result("kill sink", 1, 4.0, 9.0, 0, 0, 0, balanced=True)])
+
+    def test_is_bad_when_a_minute_of_the_streams_was_not_compared(self):
+        assert not held(self.found(compared=2), [])
+
+    def test_is_bad_when_anything_differs(self):
+        assert not held(self.found(different_from_truth=["a request"]), [])
 
 
 class TestTable:
