@@ -47,10 +47,11 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         *_topics(
             READ, topics.SLICES, topics.REPORTS, topics.VITALS, topics.REJECTED, topics.CHANGES, topics.QUALITY_MINUTES
         ),
+        *_topics(READ, topics.SIGNALS, topics.INCIDENTS, topics.INCIDENT_ACTIONS),
         *_topics(WRITE, topics.REJECTED),
         Right(READ, GROUP, "dipper-sink"),
     ),
-    "dashboards": _topics(READ, topics.REGISTRY),
+    "dashboards": (*_topics(READ, topics.REGISTRY), *_topics(WRITE, topics.INCIDENT_ACTIONS)),
     "node": _topics(WRITE, topics.RAW),
 }
 """Component -> its rights; `node`: a trusted node that writes telemetry.raw itself. Leave to write a topic includes

@@ -34,6 +34,7 @@ class Retention:
     vitals: int = 14
     exemplars: int = 14
     rejected: int = 35
+    signals: int = 35
     minutes: int = 400
 
     def __post_init__(self) -> None:
@@ -54,6 +55,7 @@ _DAILY = {
     "vitals": "vitals",
     "exemplars": "exemplars",
     "stream_minutes": "stream_minutes",
+    "signals": "signals",
     "cell_minutes": "cell_minutes",
     "cell_hours": "cell_hours",
     "device_minutes": "device_minutes",

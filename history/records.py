@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from contracts import topics
 from contracts.arrow import KIND_HEADER, batch, from_bytes, to_bytes
-from contracts.columns import EXEMPLARS, QUALITY_MINUTES, REJECTED, REPORTS, SLICES, VITALS, Column
+from contracts.columns import EXEMPLARS, QUALITY_MINUTES, REJECTED, REPORTS, SIGNALS, SLICES, VITALS, Column
 from contracts.entities import Change, change_from_json
 from contracts.errors import ContractError
 from contracts.protocols import Record, StoredRecord
+from history.incident_rows import action_rows, incident_rows
 
 HEARTBEAT = "heartbeat"
 MAX_KEPT_BYTES = 256 * 1024
@@ -26,6 +27,7 @@ _TABLES: Mapping[tuple[str, str | None], tuple[str, tuple[Column, ...]]] = {
     (topics.VITALS.name, "exemplars"): ("exemplars", EXEMPLARS),
     (topics.REJECTED.name, None): ("rejected", REJECTED),
     (topics.QUALITY_MINUTES.name, None): ("stream_minutes", QUALITY_MINUTES),
+    (topics.SIGNALS.name, None): ("signals", SIGNALS),
 }
 
 
@@ -105,6 +107,10 @@ def devices_of(headers: pa.Table) -> pa.Table:
 def _rows(record: StoredRecord, kind: str | None) -> tuple[str, pa.RecordBatch]:
     if record.topic == topics.CHANGES.name:
         return "changes", _change_rows(_change(record), record.timestamp_ms)
+    if record.topic == topics.INCIDENTS.name:
+        return "incidents", incident_rows(record)
+    if record.topic == topics.INCIDENT_ACTIONS.name:
+        return "incident_actions", action_rows(record)
     known = _TABLES.get((record.topic, kind if record.topic == topics.VITALS.name else None))
     if known is None:
         raise ContractError("unknown_kind", f"{record.topic} header {KIND_HEADER}", "vitals or exemplars", kind)

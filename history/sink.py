@@ -29,7 +29,15 @@ from history.recompute import Recompute, RecomputeSettings
 from history.records import Poison, devices_of, joined
 from history.versions import Versions
 
-OTHER_TOPICS = (topics.VITALS.name, topics.REJECTED.name, topics.CHANGES.name, topics.QUALITY_MINUTES.name)
+OTHER_TOPICS = (
+    topics.VITALS.name,
+    topics.REJECTED.name,
+    topics.CHANGES.name,
+    topics.QUALITY_MINUTES.name,
+    topics.SIGNALS.name,
+    topics.INCIDENTS.name,
+    topics.INCIDENT_ACTIONS.name,
+)
 _SUBMIT_TIMEOUT_S = 30.0
 
 Parts = list[tuple[StoredRecord, pa.RecordBatch]]

@@ -100,6 +100,10 @@ class CellMemory:
                 held.total.append(counted.total[:, mine])
         self._forget()
 
+    def drop(self, minute: int) -> None:
+        """Forget a minute that cannot be trusted."""
+        self._minutes.pop(minute, None)
+
     @property
     def minutes(self) -> list[int]:
         """Which are held, ascending."""

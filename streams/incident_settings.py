@@ -64,8 +64,8 @@ class IncidentSettings:
     """From signals and silence to incidents. Times in ms of event time.
 
     `end_after_ms`: time without any of its signals after which an incident is over. `return_within_ms`: the same
-    cause again within this is the same incident. `same_cause_share`: part of the smaller one's traffic that two causes
-    must share to be one. `history_minutes`, `window_minutes`: calm minutes the localiser compares with, and most
+    cause again within this is the same incident. `same_cause_share`: part of a known cause's traffic that another
+    must cover to be the same. `history_minutes`, `window_minutes`: calm minutes the localiser compares with, and most
     recent minutes of trouble it adds up. `confirm_nats`: log likelihood that a cause's own rows must show in the last
     minutes to count as going on. `lag_limit_ms`: how far the minutes may be behind the clock before we say so
     ourselves. `levels`: least part of all traffic that is additionally bad, by level.
@@ -73,7 +73,7 @@ class IncidentSettings:
 
     end_after_ms: int = 5 * MINUTE_MS
     return_within_ms: int = 30 * MINUTE_MS
-    same_cause_share: float = 0.5
+    same_cause_share: float = 0.8
     history_minutes: int = 10
     window_minutes: int = 10
     memory_minutes: int = 45

@@ -29,6 +29,9 @@ SHARDED_BY = {
     "positions": "topic",
     "restatements": "customer",
     "ledger_horizon": "device",
+    "signals": "customer",
+    "incidents": "id",
+    "incident_actions": "id",
 }
 
 
