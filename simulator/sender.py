@@ -12,6 +12,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -124,15 +125,16 @@ class Line:
         self.rests_until = 0.0  # of time.monotonic
         self._idle: deque[Connection] = deque()
 
-    async def exchange(self, request: bytes) -> Answer:
-        """Send over a kept connection, or a new one; one that the server had closed meanwhile is replaced once."""
+    async def exchange(self, request: Callable[[], bytes]) -> Answer:
+        """Send over a kept connection, or a new one; one that the server had closed meanwhile is replaced once. The
+        request is made when there is a connection: waiting for one must not age what was signed."""
         answer = NOTHING
         kept = self._kept()
         if kept is not None:
-            answer = await self._over(kept, request)
+            answer = await self._over(kept, request())
         if answer is NOTHING and (kept is None or not kept.late):
             fresh = await self._connect()
-            answer = NOTHING if fresh is None else await self._over(fresh, request)
+            answer = NOTHING if fresh is None else await self._over(fresh, request())
         if answer is NOTHING:
             self.rests_until = time.monotonic() + REST_S
         return answer
@@ -207,8 +209,8 @@ class Sender:
             await asyncio.gather(*self._running)
 
     async def send(self, attempt: Attempt) -> None:
-        """One attempt, from signing to its answer. Signed anew for every gateway that is tried: an old `sent_at` would
-        read as a clock that is behind."""
+        """One attempt, from signing to its answer. Signed anew each time it goes out: an old `sent_at` would read as a
+        clock that is behind."""
         planned = attempt.at_ms
 
         def signed() -> Content:
@@ -258,10 +260,7 @@ class Sender:
         answer = NOTHING
         for tried, line in enumerate(self._order(choice)):
             self.moved += tried > 0
-            headers, body = content()
-            lines = [f"POST {path} HTTP/1.1", f"host: {line.where.host}", f"content-length: {len(body)}"]
-            lines += [f"{name}: {value}" for name, value in headers.items()]
-            answer = await line.exchange("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
+            answer = await line.exchange(partial(_made, line.where.host, path, content))
             if answer[0] not in ELSEWHERE:
                 break
         return answer
@@ -271,6 +270,14 @@ class Sender:
         n = len(self._lines)
         own_first = [self._lines[(choice + i) % n] for i in range(n)]
         yield from sorted(own_first, key=lambda line: line.resting)
+
+
+def _made(host: str, path: str, content: Callable[[], Content]) -> bytes:
+    """The request, with what `content` says now."""
+    headers, body = content()
+    lines = [f"POST {path} HTTP/1.1", f"host: {host}", f"content-length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
 async def drive(

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from simulator.errors import SimulatorError
-from simulator.sender import Sender, endpoint
+from simulator.sender import NOTHING, Endpoint, Line, Sender, endpoint
 from simulator.settings import Settings, build_fleet
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -126,6 +126,29 @@ def test_a_connection_the_server_closed_is_replaced_without_a_failure():
             assert gateway.connections == sent
 
     asyncio.run(run())
+
+
+def test_a_request_is_made_only_when_there_is_a_connection_for_it():
+    async def made(where):
+        requests = []
+
+        def request():
+            requests.append(b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\n\r\n")
+            return requests[-1]
+
+        line = Line(where)
+        answer = await line.exchange(request)
+        line.close()
+        return answer, len(requests)
+
+    async def run():
+        async with Gateway(OK) as gateway:
+            there = await made(gateway.endpoint)
+        return there, await made(Endpoint("127.0.0.1", 1))
+
+    (answer, times), gone = asyncio.run(run())
+    assert (answer[0], times) == (200, 1)
+    assert gone == (NOTHING, 0)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8410", "http://127.0.0.1", "ftp://h:1", "http://h:1/path", "http://h:x"])
