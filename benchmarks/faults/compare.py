@@ -146,7 +146,11 @@ def stream_differences(store: Store, minutes: Minutes, now: int) -> tuple[dict[s
                 f"{customer} {service} {rfc3339(minute)}: the stream has {stream['requests']} requests and"
                 f" {stream['late_requests']} late, history {history['requests']}"
             )
-    counts = {"minutes": len(closed), "not_closed_yet": len(minutes.keys() - closed), "with_late_requests": late}
+    counts = {
+        "minutes": len(closed & minutes.keys()),
+        "not_closed_yet": len(minutes.keys() - closed),
+        "with_late_requests": late,
+    }
     return counts | {"unequal": len(differences)}, differences[:MOST_NAMED]
 
 

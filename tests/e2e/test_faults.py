@@ -202,6 +202,11 @@ class TestStreams:
         (difference,) = stream_differences(late, {KEY: minute(11)}, LATER)[1]
         assert "7 requests and 3 late, history 11" in difference
 
+    def test_count_a_minute_of_history_and_no_empty_one_of_their_own(self):
+        quiet = {**ROW, "minute": START + 60_000}
+        counts, differences = stream_differences(Rows({**ROW, "requests": 10}, quiet), {KEY: minute(10)}, LATER)
+        assert (counts["minutes"], differences) == (1, [])
+
     def test_differ_when_any_count_does(self):
         stream = Rows({**ROW, "requests": 10, "bytes": 5})
         assert len(stream_differences(stream, {KEY: minute(10, bytes=6)}, LATER)[1]) == 1
