@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 
+from dipper.arrival import ArrivalProtocol
 from dipper.settings import Listener, SettingsError
 
 SHUTDOWN_S = 5
@@ -45,6 +46,7 @@ def server_for(app: Any, *, tls_cert: Path | None = None, tls_key: Path | None =
     """A quiet server for an ASGI application. Request logs would cost more than the requests; metrics count them."""
     config = uvicorn.Config(
         app,
+        http=ArrivalProtocol,
         access_log=False,
         log_config=None,
         log_level="warning",

@@ -16,7 +16,7 @@ from ingest.batcher import Batcher
 from ingest.errors import Refusal
 from ingest.follower import Follower
 from ingest.heartbeats import heartbeat
-from ingest.http import Answer, Disconnected, Receive, Scope, Send, problem, send_answer
+from ingest.http import Answer, Disconnected, Receive, Scope, Send, arrived_at, problem, send_answer
 from ingest.known import KnownReports
 from ingest.metrics import CONTENT_TYPE, Metrics
 from ingest.openapi import DOCUMENT
@@ -146,7 +146,7 @@ class Gateway:
         now = self.now()
         path: str = scope["path"]
         try:
-            answer = await self._answer(path, scope, receive, now)
+            answer = await self._answer(path, scope, receive, arrived_at(scope, now))
         except Disconnected:
             return
         except Refusal as refusal:

@@ -15,6 +15,7 @@ Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Headers = Mapping[bytes, bytes]
+ARRIVED_AT = "arrived_at"  # in a scope's state, from a server that knows: when the request came, ms UTC
 
 _VERSIONS = (VERSIONS_HEADER.encode(), ",".join(map(str, SUPPORTED_VERSIONS)).encode())
 _SERVER_TIME = SERVER_TIME_HEADER.encode()
@@ -43,6 +44,12 @@ def problem(refusal: Refusal) -> Answer:
     if refusal.status == 401:
         headers.append((b"www-authenticate", b"Dipper-HMAC" if refusal.reason != "bad_token" else b"Bearer"))
     return Answer(refusal.status, refusal.body(), PROBLEM_TYPE, refusal.reason, tuple(headers))
+
+
+def arrived_at(scope: Scope, now: int) -> int:
+    """When a request came; `now` where its server does not know better."""
+    arrived: int = scope.get("state", {}).get(ARRIVED_AT, now)
+    return min(now, arrived)
 
 
 async def send_answer(send: Send, answer: Answer, now: int) -> None:

@@ -127,6 +127,7 @@ class House:
         self.log = EmbeddedLog(folder / "log", group_commit_ms=0, min_free_bytes=0)
         self.settings = GatewaySettings(**{"manual": True, "requests_burst": 1e6, "bytes_burst": 1e9, **settings})
         self.gateway = Gateway(self.log, self.registry, self.settings, lambda: self.time)
+        self.app = self.gateway  # what requests are given to
 
     def run(self, coroutine):
         async def main():
@@ -137,7 +138,7 @@ class House:
 
     async def request(self, method, path, headers=None, body=b""):
         """Send one request, flushing until it is answered."""
-        task = asyncio.ensure_future(call(self.gateway, method, path, headers, body))
+        task = asyncio.ensure_future(call(self.app, method, path, headers, body))
         for _ in itertools.count():
             await asyncio.sleep(0)
             if task.done():

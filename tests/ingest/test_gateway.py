@@ -157,6 +157,22 @@ def test_times_move_by_the_clock_offset_in_whole_grid_steps(house, offset, shift
     assert house.rows(VITALS, "exemplars")[0]["at"] == START + shift
 
 
+@pytest.mark.parametrize(("waited", "offset", "shift"), [(6_000, 0, 0), (6_000, 14_000, 10_000), (-1, 0, 0)])
+def test_a_wait_before_a_busy_gateway_is_not_taken_for_a_clock_that_is_behind(house, waited, offset, shift):
+    """`waited`: as the server tells; a time to come is not believed."""
+    report = make_report(1)
+    headers = signed(body_of(report), sent_at=NOW - max(0, waited) - offset)
+
+    async def behind_a_server(scope, receive, send):
+        await gateway({**scope, "state": {"arrived_at": NOW - waited}}, receive, send)
+
+    gateway = house.gateway
+    house.app = behind_a_server
+    assert house.post(body_of(report), headers)[0] == 200
+    [row] = house.rows(REPORTS)
+    assert (row["received_at"], row["clock_offset_ms"], row["shift_ms"]) == (NOW - max(0, waited), offset, shift)
+
+
 @pytest.mark.parametrize("offset", [300_001, -300_001])
 def test_a_clock_out_of_window_is_told_the_time_and_nothing_is_kept(house, offset):
     answer = house.send(make_report(1), sent_at=NOW - offset)
