@@ -28,8 +28,17 @@ class BurnScores:
     their number; 1 where no rule's ratios are exceeded, NaN where none can be applied."""
     rule: IntArray
     """(n,): the rule with the smallest p, -1 where no rule's ratios are exceeded."""
-    lower: FloatArray
-    """(n,): lower bound of the bad ratio in that rule's long window; NaN where `rule` is -1."""
+    dispersion: FloatArray
+    """(n,): what the counts were divided by."""
+
+    def lower(self, series: int, confidence: float) -> float | None:
+        """Lower bound of the bad ratio in the long window of the series' rule; None without one. Asked for where it is
+        shown only: its bisection takes longer than all verdicts of a minute."""
+        rule = int(self.rule[series])
+        if rule < 0:
+            return None
+        bad, total, _ = (self.long[rule, :, series] / self.dispersion[series])[:, None]
+        return float(lower_bound(bad, total, confidence)[0])
 
 
 class BurnRate:
@@ -77,15 +86,8 @@ class BurnRate:
         least = filled.argmin(axis=0)
         smallest = filled.min(axis=0)
         rule = np.where(smallest < 1.0, least, -1)
-        lower = np.full(len(unknown), np.nan)
-        some = np.flatnonzero(rule >= 0)
-        if len(some):
-            window = long[rule[some], :, some]
-            lower[some] = lower_bound(
-                window[:, BAD] / factor[some], window[:, TOTAL] / factor[some], self._settings.confidence
-            )
         p = np.where(unknown, np.nan, np.minimum(len(filled) * smallest, 1.0))
-        return BurnScores(minute, long, short, p, rule, lower)
+        return BurnScores(minute, long, short, p, rule, factor)
 
     def learn(self, minute: int, counts: Counts, scores: BurnScores) -> None:  # noqa: ARG002 - the contract's shape
         """Let the windows move on."""

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from anomaly.detect.burn import BurnRate, BurnScores
+from anomaly.detect.common import ALONE
 from anomaly.detect.discovery import MINUTES_PER_DAY, benjamini_hochberg, level
+from anomaly.detect.errors import BadInput
 from anomaly.detect.memory import Arrays
 from anomaly.detect.model import Baseline, BoolArray, Counts, FloatArray, IntArray, Verdict, index_of
 from anomaly.detect.settings import DetectSettings
@@ -54,11 +56,15 @@ class Detector:
     `DetectSettings`. About 25 kB of memory per series.
     """
 
-    def __init__(self, n_series: int, settings: DetectSettings = DEFAULT) -> None:
+    def __init__(
+        self, n_series: int, settings: DetectSettings = DEFAULT, families: npt.NDArray[np.integer] | None = None
+    ) -> None:
+        """families: (n_series,), the measure of each series as a number >= 0: what most series of a family do together
+        is no dip of one of them. -1, or left out: a series for itself."""
         self._settings = settings
         self.n_series = n_series
         alone = settings.discovery.false_per_series_day / MINUTES_PER_DAY
-        self._shift = Shift(n_series, settings.shift, settings.season, settings.dispersion, alone)
+        self._shift = Shift(_families(families, n_series), settings, alone)
         self._burn = BurnRate(n_series, settings.burn)
         self._recent = Windows((RECENT_MINUTES,), n_series)
         self._newest = -1
@@ -69,12 +75,17 @@ class Detector:
         shift = self._shift.score(minute, counts)
         burn = self._burn.score(minute, counts, shift.dispersion[-1])
         p = np.stack([shift.p, burn.p])
-        false_share = level(int((~np.isnan(p)).sum()), self._settings.discovery)
-        discovered, limit = benjamini_hochberg(p, false_share)
+        false_share, discovered, limit = self.discover(p)
         shift = replace(shift, dip=self._shift.lasting(shift) | discovered[SHIFT])
         recent = self._recent.sums(now, counts)[RECENT_MINUTES][TOTAL]
         verdict = self._verdict(counts, shift, discovered, recent)
         return Scores(minute, counts, verdict, p, limit, discovered, shift, burn, recent, false_share)
+
+    def discover(self, p: FloatArray) -> tuple[float, BoolArray, float]:
+        """Of all tests of a minute, p (2, n): the part of discoveries that may be false, which are, and up to which p.
+        All series are one family; who watches several fleets with one detector judges each of them for itself here."""
+        false_share = level(int((~np.isnan(p)).sum()), self._settings.discovery)
+        return false_share, *benjamini_hochberg(p, false_share)
 
     def _verdict(self, counts: Counts, shift: ShiftScores, discovered: BoolArray, recent: IntArray) -> IntArray:
         dip = (shift.dip & (counts.total > 0)) | discovered[BURN]
@@ -117,8 +128,20 @@ class Detector:
             part.select(rows)
         self.n_series = len(rows)
 
-    def extend(self, n_new: int) -> None:
+    def extend(self, n_new: int, families: npt.NDArray[np.integer] | None = None) -> None:
         """Add series that know nothing yet."""
-        for part in (self._shift, self._burn, self._recent):
+        self._shift.extend(_families(families, n_new))
+        for part in (self._burn, self._recent):
             part.extend(n_new)
         self.n_series += n_new
+
+
+def _families(families: npt.NDArray[np.integer] | None, n_series: int) -> IntArray:
+    if families is None:
+        return np.full(n_series, ALONE, np.int64)
+    found = np.asarray(families)
+    if found.shape != (n_series,) or not np.issubdtype(found.dtype, np.integer):
+        raise BadInput("families", f"expected {n_series} integers, got shape {found.shape} of {found.dtype}")
+    if (found < ALONE).any():
+        raise BadInput("families", f"expected -1 or more, got {found.min()}", int(found.argmin()))
+    return found.astype(np.int64)

@@ -54,6 +54,8 @@ class Evidence:
     baseline: Baseline
     level: float
     """Recent hours against the rhythm of the baseline; included in `expected`."""
+    common: float
+    """What the other series of its family move by at the same time; included in `expected`."""
     dispersion: float
     """Variance of the bad events over that of independent trials, over half an hour."""
     onset: int | None
@@ -111,6 +113,7 @@ def explain(scores: Scores, series: int, settings: DetectSettings = DEFAULT) -> 
         band=band,
         baseline=Baseline(int(shift.expected.baseline[i])),
         level=float(shift.expected.level[i]),
+        common=float(shift.expected.common[i]),
         dispersion=float(shift.dispersion[-1, i]),
         onset=int(shift.onset[i]) if nats > 0 else None,
         since_bad=float(since[BAD]),
@@ -139,6 +142,7 @@ def _burn(scores: Scores, i: int, settings: DetectSettings) -> tuple[BurnEvidenc
     for k, rule in enumerate(settings.burn.rules):
         long, short = scores.burn.long[k, :, i], scores.burn.short[k, :, i]
         decisive = int(scores.burn.rule[i]) == k
+        lower = scores.burn.lower(i, settings.burn.confidence) if decisive else None
         rows.append(
             BurnEvidence(
                 severity=rule.severity,
@@ -151,7 +155,7 @@ def _burn(scores: Scores, i: int, settings: DetectSettings) -> tuple[BurnEvidenc
                 short_total=int(short[WINDOW_TOTAL]),
                 limit_ratio=rule.factor * allowed,
                 burn_rate=float(long[WINDOW_BAD] / long[WINDOW_TOTAL] / allowed) if long[WINDOW_TOTAL] else None,
-                lower_burn_rate=float(scores.burn.lower[i] / allowed) if decisive else None,
+                lower_burn_rate=None if lower is None else lower / allowed,
                 decisive=decisive,
             )
         )

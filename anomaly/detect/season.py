@@ -21,12 +21,14 @@ class Expectation:
     """Of one minute, all (n,)."""
 
     ratio: FloatArray
-    """Expected bad of total; NaN where nothing is known."""
+    """Expected bad of total: rhythm x level x common; NaN where nothing is known."""
     rhythm: FloatArray
-    """The same without the level."""
+    """The ratio of this time of day and week."""
     level: FloatArray
     baseline: IntArray
     """Values of `Baseline`."""
+    common: FloatArray
+    """What the other series of the family move by; 1 as far as the season knows."""
 
 
 class Season:
@@ -86,7 +88,7 @@ class Season:
         weight = settings.level_weight * dispersion
         level = np.clip((observed + weight) / (usual + weight), *settings.level_range)
         ratio = np.where(warm, np.clip(rhythm * level, LEAST_RATIO, MOST_RATIO), np.nan)
-        return Expectation(ratio, rhythm, level, baseline)
+        return Expectation(ratio, rhythm, level, baseline, np.ones_like(level))
 
     def learn(
         self,

@@ -7,17 +7,18 @@ sum stands at w or above is at most exp(-w) (Lundberg's inequality), which makes
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from anomaly.detect.common import Common, Minute
 from anomaly.detect.dispersion import Dispersion, reach_of
 from anomaly.detect.memory import Arrays, Field, Memory
 from anomaly.detect.model import MINUTE_MS, Baseline, BoolArray, Counts, FloatArray, IntArray, index_of
-from anomaly.detect.season import Expectation, Season
-from anomaly.detect.settings import DispersionSettings, SeasonSettings, ShiftSettings
+from anomaly.detect.season import LEAST_RATIO, MOST_RATIO, Expectation, Season
+from anomaly.detect.settings import DetectSettings
 
 BAD, TOTAL, EXPECTED = range(3)
 LEAST_EXTRA = 1e-6
@@ -60,21 +61,16 @@ class ShiftScores:
 class Shift:
     """Detector of shifts, slight ones that last and severe ones at once."""
 
-    def __init__(
-        self,
-        n_series: int,
-        settings: ShiftSettings,
-        season: SeasonSettings,
-        dispersion: DispersionSettings,
-        limit: float,
-    ) -> None:
-        """limit: the p up to which a series alone counts as a dip."""
+    def __init__(self, families: IntArray, of: DetectSettings, limit: float) -> None:
+        """families: (n,), see `Common`; limit: the p up to which a series alone counts as a dip."""
+        settings, n_series = of.shift, len(families)
         self._settings = settings
         self._limit = limit
-        self._season = Season(season, n_series)
-        self._clip_sigmas = season.clip_sigmas
-        self._dispersion = Dispersion(dispersion, n_series)
-        self._horizon_of = [dispersion.horizons.index(scale.horizon) for scale in settings.scales]
+        self._season = Season(of.season, n_series)
+        self._common = Common(of.common, families)
+        self._clip_sigmas = of.season.clip_sigmas
+        self._dispersion = Dispersion(of.dispersion, n_series)
+        self._horizon_of = [of.dispersion.horizons.index(scale.horizon) for scale in settings.scales]
         n_scales = len(settings.scales)
         self._keep = np.array([1 - 1 / scale.memory_minutes for scale in settings.scales])
         self._memory = Memory(
@@ -96,6 +92,9 @@ class Shift:
         calm = self._dispersion.factors(total, usual)
         expected = self._season.expect(now, calm[-1])
         known = counts.measured & (expected.baseline != Baseline.NONE)
+        common = self._common.factor(Minute(bad, total, expected.ratio, known))
+        together = np.clip(expected.ratio * common, LEAST_RATIO, MOST_RATIO)
+        expected = replace(expected, ratio=together, common=common)
         ratio = np.where(known, expected.ratio, usual)
         dispersion = self._dispersion.factors(total, ratio)
         gone = now - self._memory["measured"] > self._settings.max_gap_minutes
@@ -159,6 +158,8 @@ class Shift:
         reach = reach_of(total * usual * (1 - usual), scores.dispersion[0], self._clip_sigmas)
         plausible = np.clip(bad, total * usual - reach, total * usual + reach)
         plausible = np.where(np.isnan(ratio), bad, plausible)
+        known = counts.measured & ~np.isnan(ratio)
+        self._common.learn(Minute(bad, total, ratio / scores.expected.common, known))
         self._dispersion.learn(now, bad, total, ratio, taught)
         self._season.learn(now, plausible, total, scores.expected, taught, followed)
         self._memory["evidence"] = scores.evidence
@@ -174,7 +175,12 @@ class Shift:
         return np.minimum(ratio + added, MOST_SHIFTED)
 
     def _parts(self) -> dict[str, Memory]:
-        return {"shift": self._memory, "season": self._season.memory, "dispersion": self._dispersion.memory}
+        return {
+            "shift": self._memory,
+            "season": self._season.memory,
+            "dispersion": self._dispersion.memory,
+            "common": self._common.memory,
+        }
 
     def arrays(self) -> Arrays:
         return {name: array for prefix, part in self._parts().items() for name, array in part.arrays(prefix).items()}
@@ -184,12 +190,13 @@ class Shift:
             part.load(prefix, arrays)
 
     def select(self, rows: npt.NDArray[np.integer]) -> None:
-        for part in self._parts().values():
+        for part in (self._memory, self._season.memory, self._dispersion.memory, self._common):
             part.select(rows)
 
-    def extend(self, n_new: int) -> None:
-        for part in self._parts().values():
-            part.extend(n_new)
+    def extend(self, families: IntArray) -> None:
+        for part in (self._memory, self._season.memory, self._dispersion.memory):
+            part.extend(len(families))
+        self._common.extend(families)
 
 
 def gain(

@@ -33,6 +33,8 @@ class Found:
     requests: float
     """Usual requests a minute of its first customer, over its time."""
     seconds: float | None
+    measure: int
+    """The one that spoke first; of a missed fault the one it raises most."""
 
     @property
     def big(self) -> bool:
@@ -60,6 +62,7 @@ def outcome(stream: Stream, alarms: Bools) -> Outcome:
         faults = [f for f in stream.faults if customer in f.customers]
         runs = [run for run in incidents(alarms[:, customer].any(axis=1)) if run[1] > begin]
         dirty = {day for f in faults for day in range(int(f.start) // DAY, (f.end + BRIDGED_MINUTES) // DAY + 1)}
+        dirty |= set(range(int(stream.since[customer]) // DAY))
         clean_days += stream.plan.days - sum(day >= stream.plan.warm_up_days for day in dirty)
         for first, last in runs:
             if first < begin or any(f.start - 1 <= last and first <= f.end + BRIDGED_MINUTES for f in faults):
@@ -88,15 +91,16 @@ def _found(stream: Stream, alarms: Bools, fault: Fault) -> Found:
     first = int(fault.start)
     requests = float(stream.usual_requests[first : fault.end, fault.customers[0]].mean())
     measures = [m for m, _ in EFFECTS[fault.kind]]
-    minutes = [
-        _first_new(alarms[first - 1 : fault.end + GRACE_MINUTES, customer, measure])
+    rises = [
+        (_first_new(alarms[first - 1 : fault.end + GRACE_MINUTES, customer, measure]), measure)
         for customer in fault.customers
         for measure in measures
     ]
-    hits = [minute for minute in minutes if minute is not None]
+    hits = [(minute, measure) for minute, measure in rises if minute is not None]
     if not hits:
-        return Found(fault, requests, None)
-    return Found(fault, requests, (first + min(hits) - fault.start) * 60 + WATERMARK_S)
+        return Found(fault, requests, None, measures[0])
+    minute, measure = min(hits, key=lambda hit: hit[0])
+    return Found(fault, requests, (first + minute - fault.start) * 60 + WATERMARK_S, measure)
 
 
 def _first_new(alarm: Bools) -> int | None:

@@ -1,10 +1,10 @@
 """Seeded streams of counts as a fleet makes them, with faults of which everything is known.
 
-Forty customers of very different size, five measures each. Traffic has a daily and weekly rhythm, steps as after a
-deployment, and noise; ratios have a rhythm of their own, noise that boxes share for minutes (so counts are
-over-dispersed and minutes are not independent), a slow drift, holidays, and single bad minutes that are nobody's
-fault. Some minutes are missing, some were measured in part only and with a bias, and once our own pipeline lags; the
-latter two are marked as frozen.
+Forty customers of very different size, five measures each; a few of them come late and have little history. Traffic
+has a daily and weekly rhythm, steps as after a deployment, and noise; ratios have a rhythm of their own, noise that
+boxes share for minutes (so minutes are not independent), a slow drift, holidays, and single bad minutes that are
+nobody's fault. Counts are beta-binomial. Some minutes are missing, some were measured in part only and with a bias,
+and once our own pipeline lags; the latter two are marked as frozen.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ EFFECTS: dict[str, tuple[tuple[int, float], ...]] = {
 """Kinds of fault: which measures rise, by how many times the share of the fault."""
 
 CUSTOMERS = 40
+LATE_CUSTOMERS = 4
 LEAST_PER_MINUTE, MOST_PER_MINUTE = 60.0, 150_000.0
 REQUESTS_PER_SESSION = 20
 REQUESTS_PER_BOX = 50.0
@@ -41,6 +42,9 @@ DAY = 1_440
 START = 20_000 * DAY - 3 * DAY
 """Minutes since the epoch of the first minute: some Monday."""
 HOLIDAY_TRAFFIC, HOLIDAY_RATIO, HOLIDAY_RISE = 0.4, 0.15, 240.0
+CLUMPS = (0.05, 1.5)
+"""Extra variance of the bad events of a minute, as a part of the binomial one: retries come together."""
+MOST_RHO = 0.3
 HICCUPS_PER_DAY = 0.1
 HICCUP_SHARE = 0.02
 BIG = 5_000.0
@@ -80,14 +84,16 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """bad, total: (minutes, customers, measures) int64; frozen: (minutes, customers) bool; allowed: (customers,
-    measures); usual_requests: (minutes, customers), before noise and gaps."""
+    """bad, total: (minutes, customers, measures) int32; frozen: (minutes, customers) bool; allowed: (customers,
+    measures); usual_requests: (minutes, customers), before noise and gaps; since: (customers,), minute in which a
+    customer came."""
 
-    bad: npt.NDArray[np.int64]
-    total: npt.NDArray[np.int64]
+    bad: npt.NDArray[np.int32]
+    total: npt.NDArray[np.int32]
     frozen: npt.NDArray[np.bool_]
     allowed: Floats
     usual_requests: Floats
+    since: npt.NDArray[np.int64]
     faults: tuple[Fault, ...]
     plan: Plan
 
@@ -99,6 +105,10 @@ def stream(seed: int, plan: Plan) -> Stream:
     rhythm, usual = _traffic(rng, minutes)
     holiday = _holidays(rng, plan)
     usual *= 1 + HOLIDAY_TRAFFIC * holiday
+    since = np.zeros(CUSTOMERS, np.int64)
+    late = rng.choice(CUSTOMERS, LATE_CUSTOMERS, replace=False)
+    since[late] = rng.integers(DAY, minutes - DAY, LATE_CUSTOMERS)
+    usual *= np.arange(minutes)[:, None] >= since
     ratio = _usual_ratios(rng, rhythm) * (1 + HOLIDAY_RATIO * holiday)[:, :, None]
     allowed = np.maximum(TARGETS, 1.5 * ratio.max(axis=0))
     noisy = usual * np.exp(_noise(rng, minutes, (CUSTOMERS,), TRAFFIC_SPREAD, TRAFFIC_MEMORY))
@@ -118,12 +128,20 @@ def stream(seed: int, plan: Plan) -> Stream:
     partly, frozen = _partly_measured(rng, minutes, plan)
     total = rng.binomial(total, partly[:, :, None])
     ratio = np.minimum(ratio * np.where(frozen, rng.uniform(1.5, 3, frozen.shape), 1.0)[:, :, None], 0.9)
-    mean = total * ratio
-    clumps = rng.uniform(0.05, 1.5, (CUSTOMERS, len(MEASURES)))
-    bad = rng.poisson(rng.gamma(np.maximum(mean / clumps, 1e-9), clumps))
+    bad = beta_binomial(rng, total, ratio, rng.uniform(*CLUMPS, ratio.shape[1:]))
     return Stream(
-        np.minimum(bad, total), total, frozen, allowed, usual, tuple(f for f in faults if f.class_ != "past"), plan
+        bad, total.astype(np.int32), frozen, allowed, usual, since, tuple(f for f in faults if f.class_ != "past"), plan
     )
+
+
+def beta_binomial(
+    rng: np.random.Generator, total: npt.NDArray[np.integer], ratio: Floats, clumps: Floats
+) -> npt.NDArray[np.int32]:
+    """(minutes, customers, measures): variance total p (1 - p) (1 + clump); clumps: (customers, measures)."""
+    rho = np.minimum(clumps / np.maximum(total - 1, 1), MOST_RHO)
+    spread = 1 / rho - 1
+    p = rng.beta(np.maximum(ratio * spread, 1e-6), (1 - ratio) * spread)
+    return rng.binomial(total, p).astype(np.int32)
 
 
 def _traffic(rng: np.random.Generator, minutes: int) -> tuple[Floats, Floats]:
@@ -225,7 +243,7 @@ def _faults(rng: np.random.Generator, plan: Plan, usual: Floats) -> list[Fault]:
         while placed < count:
             fault = _draw(rng, class_, plan)
             mean = usual[int(fault.start) : fault.end, fault.customers[0]].mean()
-            if class_ != "any" and mean < BIG:
+            if mean < (1.0 if class_ == "any" else BIG):
                 continue
             if any(_too_near(fault, other) for other in faults):
                 continue

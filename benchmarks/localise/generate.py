@@ -59,8 +59,22 @@ def incidents(kind: str, excess: float, count: int, seed: int) -> Iterator[Incid
         yield _incident(f"{kind}-{excess:g}-{seed}-{number}", kind, excess, rng)
 
 
+def sized(
+    excess: float, ratio: float, requests: float, customers: int, rng: np.random.Generator
+) -> tuple[Incident, Combination | None]:
+    """One incident in the cube of as many customers, with `requests` in each column and `ratio` of them bad as usual,
+    and its cause; None where no combination can hold that excess and be told from others."""
+    fleet = _fleet(rng, customers, requests, ratio)
+    name = f"sized-{excess:.4f}"
+    found = _incident_in(fleet, name, "single", excess, rng)
+    return found, found.causes[0] if found.causes else None
+
+
 def _incident(name: str, kind: str, excess: float, rng: np.random.Generator) -> Incident:
-    fleet = _fleet(rng)
+    return _incident_in(_fleet(rng), name, kind, excess, rng)
+
+
+def _incident_in(fleet: _Fleet, name: str, kind: str, excess: float, rng: np.random.Generator) -> Incident:
     causes: tuple[Combination, ...] = ()
     traffic = np.repeat(fleet.traffic[:, None], HISTORY + 1, axis=1)
     traffic *= np.exp(rng.normal(0, 0.03, HISTORY + 1) + np.linspace(-0.05, 0.05, HISTORY + 1))
@@ -80,18 +94,27 @@ def _incident(name: str, kind: str, excess: float, rng: np.random.Generator) -> 
     return Incident(name, kind, fleet.codes, bad, total, causes)
 
 
-def _fleet(rng: np.random.Generator) -> _Fleet:
+def _fleet(
+    rng: np.random.Generator,
+    customers: int = CARDINALITIES[0],
+    requests: float | None = None,
+    ratio: float | None = None,
+) -> _Fleet:
     n_leaves = int(rng.integers(300, 2500))
-    columns = [rng.choice(n, n_leaves, p=_skewed(n, rng)) for n in CARDINALITIES]
+    cardinalities = (customers, *CARDINALITIES[1:])
+    columns = [rng.choice(n, n_leaves, p=_skewed(n, rng)) for n in cardinalities]
     model = columns[DIMENSIONS.index("model")]
     columns[DIMENSIONS.index("firmware")] = model * FIRMWARE_PER_MODEL + rng.integers(0, FIRMWARE_PER_MODEL, n_leaves)
     codes = np.unique(np.column_stack(columns), axis=0)
     volume = np.exp(rng.normal(0, 1.2, len(codes)))
-    traffic = volume / volume.sum() * rng.uniform(15, 60) * n_leaves
+    drawn = rng.uniform(15, 60) * n_leaves
+    traffic = volume / volume.sum() * (drawn if requests is None else requests)
     rate = np.full(len(codes), np.exp(rng.uniform(np.log(0.005), np.log(0.03))))
-    for column, n in zip(codes.T, CARDINALITIES, strict=True):
+    for column, n in zip(codes.T, cardinalities, strict=True):
         rate *= np.exp(rng.normal(0, 0.25, n))[column]
     rate *= np.exp(rng.normal(0, 0.2, len(codes)))
+    if ratio is not None:
+        rate *= ratio * traffic.sum() / (traffic * rate).sum()
     return _Fleet(codes, traffic, np.minimum(rate, 0.3))
 
 
@@ -157,7 +180,7 @@ def _distinct(fleet: _Fleet, cause: Combination, inside: npt.NDArray[np.bool_]) 
             if wider - own < SEPARATION * wider:
                 return False
     for dim in range(len(DIMENSIONS)):
-        if dim not in dict(cause):
+        if dim not in dict(cause) and fleet.codes[:, dim].max() > 0:
             of_value = np.bincount(fleet.codes[inside, dim], fleet.traffic[inside])
             if of_value.max() > (1 - SEPARATION) * own and dim != DIMENSIONS.index("model"):
                 return False

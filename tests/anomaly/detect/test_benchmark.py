@@ -1,12 +1,32 @@
-"""The scoring of benchmarks/detect: laws of the window score, intervals, what counts as found and as false."""
+"""The scoring of benchmarks/detect: laws of the window score, intervals, what counts as found, as false, as named."""
 
+import sys
+from dataclasses import replace
 from math import exp
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.detect.score import incidents, nab_scores, outcome, sigmoid, wilson
-from benchmarks.detect.streams import DAY, EFFECTS, MEASURES, Plan, stream
+from anomaly.localise import Verdict
+from benchmarks.detect.__main__ import main
+from benchmarks.detect.cause import ALARM, END, Named, named
+from benchmarks.detect.compare import Peers
+from benchmarks.detect.detectors import ours
+from benchmarks.detect.report import cause_figures, shares
+from benchmarks.detect.score import Found, incidents, nab_scores, outcome, sigmoid, wilson
+from benchmarks.detect.streams import (
+    BIG,
+    DAY,
+    EFFECTS,
+    LATE_CUSTOMERS,
+    MEASURES,
+    SLOW,
+    Fault,
+    Plan,
+    beta_binomial,
+    stream,
+)
 
 SMALL = Plan(warm_up_days=2, days=1, quick=4, slight=3, any=3)
 
@@ -96,3 +116,72 @@ def test_a_fault_raises_its_measures():
     bad, total = made.bad[:, customer, measure], made.total[:, customer, measure]
     risen = bad[span].sum() / total[span].sum() - bad[before].sum() / total[before].sum()
     assert risen == pytest.approx(times * fault.share, rel=0.35), MEASURES[measure]
+
+
+def test_counts_are_beta_binomial():
+    # With a clump of c, the variance is 1 + c times the binomial one; p = 0.02 of 5,000 trials: 98 (1 + c).
+    rng = np.random.default_rng(2)
+    total = np.full((40_000, 1, 1), 5_000)
+    bad = beta_binomial(rng, total, np.full(total.shape, 0.02), clumps=np.array([[1.5]]))
+    assert bad.mean() == pytest.approx(100, rel=0.01)
+    assert bad.var() == pytest.approx(98 * 2.5, rel=0.05)
+
+
+def test_some_customers_come_late_and_their_days_before_are_no_clean_days():
+    made = stream(3, SMALL)
+    assert (made.since > 0).sum() == LATE_CUSTOMERS
+    for customer in np.flatnonzero(made.since):
+        assert made.total[: made.since[customer], customer].sum() == 0
+        assert made.total[made.since[customer] :, customer].sum() > 0
+    nothing = np.zeros(made.bad.shape, bool)
+    absent = replace(made, since=np.full_like(made.since, 3 * DAY), faults=())
+    assert outcome(replace(made, since=np.zeros_like(made.since), faults=()), nothing).clean_days == 40
+    assert outcome(absent, nothing).clean_days == 0
+
+
+def test_fleets_side_by_side_are_judged_as_each_alone():
+    streams = []
+    for seed in (3, 4):
+        made = stream(seed, Plan(warm_up_days=2, days=1, quick=0, slight=0, any=0))
+        streams.append(replace(made, bad=made.bad[:180], total=made.total[:180], frozen=made.frozen[:180]))
+    streams[0].bad[120:150, :30] = streams[0].total[120:150, :30] // 3
+    together = ours(streams)
+    assert together[0].any()
+    for made, alarms in zip(streams, together, strict=True):
+        assert np.array_equal(alarms, ours([made])[0])
+
+
+def test_a_large_fault_is_named_and_a_missed_one_is_not_asked_for():
+    made = stream(3, SMALL)
+    customer = int(made.usual_requests[2 * DAY + 100].argmax())
+    fault = Fault("slow", "quick", (customer,), 0.05, 2 * DAY + 100.5, 0, 2 * DAY + 130)
+    assert made.usual_requests[2 * DAY + 100, customer] > BIG
+    answers = named(made, Found(fault, BIG, 140.0, SLOW), np.random.default_rng(1))
+    assert [a.when for a in answers] == [ALARM, END]
+    assert all(a.exact and a.top3 for a in answers)
+    assert named(made, Found(fault, BIG, None, SLOW), np.random.default_rng(1)) == []
+
+
+def test_figures_by_hand():
+    fault = Fault("slow", "quick", (1,), 0.05, 100.0, 0, 120)
+    found = [Found(fault, BIG, seconds, SLOW) for seconds in (80.0, 100.0, None)]
+    assert shares(found) == {"faults": 3, "found": 2, "share": 0.667, "share_95": [0.208, 0.939], "median_s": 90}
+    good, wrong = Named(END, Verdict.LOCALISED, True, True), Named(END, Verdict.QUIET, False, False)
+    figures = cause_figures([(found[0], [good]), (found[1], [wrong]), (found[2], [])])
+    assert (figures["quick"][END]["faults"], figures["quick"][END]["exact"]) == (2, 0.5)
+    assert figures["quick"][END]["exact_of_answered"] == 1.0
+    assert figures["quick"][ALARM]["exact"] is None
+
+
+def test_what_the_environment_of_the_peers_lacks_is_named():
+    assert Peers(Path(sys.executable)).missing() == ["pyod", "river"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--seed", "990", "--seeds", "20"], "all up to 1000"), (["--seed", "1001"], "are for tuning")],
+)
+def test_figures_are_not_made_on_seeds_for_tuning(arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert message in capsys.readouterr().err

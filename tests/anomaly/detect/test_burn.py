@@ -36,14 +36,18 @@ def test_p_is_the_binomial_tail_of_the_less_certain_window():
     short = sum(comb(100, k) * 0.144**k * 0.856 ** (100 - k) for k in range(50, 101))
     assert scores.p[0] == pytest.approx(3 * short, rel=1e-6)
     assert scores.rule[0] == 0
-    assert 0.144 < scores.lower[0] < 0.5
+    bound = scores.lower(0, 0.999)
+    assert bound is not None
+    assert 0.144 < bound < 0.5
     assert scores.long[0, :, 0].tolist() == [600, 1_200, 60]
     assert scores.short[0, :, 0].tolist() == [50, 100, 5]
 
 
 def test_three_bad_requests_page_nobody():
     # 3 of the last 10 are 30%, far above 14.4%, in both windows.
-    assert run([(0, 0)] * 55 + [(0, 1)] * 30 + [(1, 2)] * 3 + [(0, 2)] * 2).p[0] == 1.0
+    scores = run([(0, 0)] * 55 + [(0, 1)] * 30 + [(1, 2)] * 3 + [(0, 2)] * 2)
+    assert scores.p[0] == 1.0
+    assert scores.lower(0, 0.999) is None
 
 
 def test_when_it_is_over_the_short_window_says_so():
@@ -62,7 +66,7 @@ def test_dispersed_counts_are_less_certain():
         detector.learn(at(k), counts, detector.score(at(k), counts))
     plain, dispersed = (detector.score(at(59), counts, np.array([d])) for d in (1.0, 4.0))
     assert dispersed.p[0] > plain.p[0]
-    assert dispersed.lower[0] < plain.lower[0]
+    assert dispersed.lower(0, 0.999) < plain.lower(0, 0.999)
 
 
 def test_half_of_a_window_must_have_been_measured():

@@ -74,7 +74,7 @@ def test_a_new_series_begins_cold_beside_old_ones():
 
 
 def test_saved_arrays_of_another_size_are_refused():
-    with pytest.raises(BadInput, match=r"shift\.evidence: expected shape \(3, 2\), got \(3, 1\)"):
+    with pytest.raises(BadInput, match=r"shift\.evidence: expected shape \(4, 2\), got \(4, 1\)"):
         Detector(2).load(calm(1, 3).arrays())
     with pytest.raises(BadInput, match="missing"):
         Detector(1).load({})
