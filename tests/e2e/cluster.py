@@ -338,8 +338,8 @@ def undisturbed() -> Iterator[None]:
 
 
 def end_on_sigterm() -> None:
-    """Make SIGTERM end this process as Ctrl-C does, through `with` blocks; and SIGINT too, where a shell that started it
-    in the background has it ignored."""
+    """Make SIGTERM end this process as Ctrl-C does, through `with` blocks; and SIGINT too, where a shell that started
+    it in the background has it ignored."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
