@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contracts.incidents import QUALITY, Incident
@@ -54,14 +54,20 @@ def _concerns(incident: Incident, customer: str, service: str, measure: str) -> 
     return not incident.customers or customer in incident.customers
 
 
-def _cause(incident: Incident, customer: str) -> Cause:
+def told(incident: Incident, customer: str) -> dict[str, Any]:
+    """Parameters of an incident's sentence as one customer may hear them: without other customers and single boxes."""
     params: dict[str, Any] = {}
     for name, value in incident.headline.params.items():
         if name == "customers":
             params[name] = [customer]
-        elif name == "where" and isinstance(value, dict):
-            params[name] = {d: v for d, v in value.items() if d not in ("customer", "device")}
+        elif isinstance(value, Mapping):
+            others = value.get("customer", customer) != customer
+            params[name] = {} if others else {d: v for d, v in value.items() if d not in ("customer", "device")}
         elif name not in _PRIVATE:
             params[name] = list(value) if isinstance(value, tuple) else value
+    return params
+
+
+def _cause(incident: Incident, customer: str) -> Cause:
     end = incident.newest + MINUTE_MS if incident.resolved_at is not None else None
-    return Cause(incident.id, incident.onset, end, incident.headline.key, params)
+    return Cause(incident.id, incident.onset, end, incident.headline.key, told(incident, customer))

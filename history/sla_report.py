@@ -136,3 +136,18 @@ def _unsealed(store: Store, known: list[Version], began: int | None, now: int) -
 def _began(store: Store) -> int | None:
     row = store.query("SELECT count() AS n, min(day) AS first FROM days")
     return int(row["first"][0]) if row["n"][0] else None
+
+
+def promised_months(store: Store, customer: str, now: int) -> list[Month]:
+    """Months up to now for which a customer has an objective, newest first; as far back as minutes are kept."""
+    known = versions(store, customer)
+    if not known:
+        return []
+    month = min(v.level.valid_from for v in known)
+    month = max(month, Month.at(max(0, now - OLDEST_MS), known[0].level.zone))
+    found = []
+    while month <= Month.at(now, known[0].level.zone):
+        if in_force(known, month):
+            found.append(month)
+        month = month.next()
+    return found[::-1]
