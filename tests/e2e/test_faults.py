@@ -19,7 +19,7 @@ from simulator.settings import Settings, build_fleet
 from simulator.truth import compare_minutes
 from tests.e2e.processes import ROOT, python
 
-QUICK_DEADLINE_S = 1_200
+QUICK_DEADLINE_S = 1_440
 START = 1_767_607_200_000  # 2026-01-05T10:00:00Z
 T0 = 1_000_000_000
 
