@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from contracts.protocols import Log
-from feed.app import PREFIX, Feed, FeedSettings, FeedTokens
+from contracts.protocols import Log, Store
+from dipper.release_side import release
+from feed.app import PREFIX, RELEASES, Feed, FeedSettings, FeedTokens
 from feed.book import Book
 from feed.follower import Follower
 
@@ -15,9 +16,13 @@ from feed.follower import Follower
 class FeedSide:
     """A feed of one process. `start` and `stop` in its loop."""
 
-    def __init__(self, log: Log, tokens: FeedTokens, clock: Callable[[], int], settings: FeedSettings) -> None:
+    def __init__(
+        self, log: Log, store: Store, tokens: FeedTokens, clock: Callable[[], int], settings: FeedSettings
+    ) -> None:
         book = Book()
-        self.feed = Feed(book, tokens, clock, lambda: self.follower.ready, settings)
+        self.feed = Feed(
+            book, tokens, clock, lambda: self.follower.ready, settings, lambda change: release(store, change, clock())
+        )
         self.follower = Follower(log, book, self.feed.streams.wake)
         self._task: asyncio.Task[None] | None = None
 
@@ -47,10 +52,10 @@ class FeedSide:
         }
 
     def beside(self, app: Any) -> Any:
-        """An application whose requests below /v1/health/ the feed answers."""
+        """An application whose requests below /v1/health/ and /v1/releases/ the feed answers."""
 
         async def dispatch(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            if scope["type"] == "http" and scope["path"].startswith((PREFIX, RELEASES)):
                 await self.feed(scope, receive, send)
             else:
                 await app(scope, receive, send)

@@ -55,7 +55,7 @@ class Service(Shell):
         self._last_kept_ms = 0
         self._pause = threading.Event()
         feed = settings_of(FeedSettings, engine.policy["feed"])
-        self.feed = FeedSide(engine.log, engine.registry, engine.clock, feed)
+        self.feed = FeedSide(engine.log, engine.store, engine.registry, engine.clock, feed)
         chance = random.Random()
         workers = [
             Worker("streams", lambda: engine.streams.step(STEP_TIMEOUT_S), engine.clock, chance),

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from contracts.auth import ID_PATTERN
 from contracts.health import MAX_VERSION, STATES
+from contracts.protocols import StoreError
 from contracts.times import SECOND_MS
 from feed.book import Book, Entry
 from feed.errors import Refusal
@@ -30,6 +31,7 @@ OPENAPI = "/v1/health/openapi.json"
 DEVICES = "/v1/health/devices"
 STREAM = "/v1/health/stream"
 STRATA = "/v1/health/strata"
+RELEASES = "/v1/releases/"
 FILTERS = ("state", "model", "device_isp", "device_region")
 _MOST_CACHED_BYTES = 128 * 1024 * 1024
 _MOST_CACHED = 8
@@ -44,7 +46,8 @@ class FeedTokens(Protocol):
 
 class Feed:
     """Serves a book. `ready`: whether the book holds what the topic does. `clock`: ms UTC. Give it requests whose path
-    begins with PREFIX."""
+    begins with PREFIX or RELEASES. `releases`: the answer on a roll-out by the id of its change, in a thread; raises
+    Refusal, or StoreError when history is away."""
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Feed:
         clock: Callable[[], int],
         ready: Callable[[], bool],
         settings: FeedSettings | None = None,
+        releases: Callable[[str], bytes] | None = None,
     ) -> None:
         self.settings = settings or FeedSettings()
         self.book = book
@@ -60,6 +64,7 @@ class Feed:
         self._tokens = tokens
         self._clock = clock
         self._ready = ready
+        self._releases = releases
         self._quota = Quota(self.settings.requests_per_s, self.settings.requests_burst)
         self._cache: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
 
@@ -112,6 +117,8 @@ class Feed:
             return Answer(200, b"", "text/event-stream")
         if path.startswith(DEVICES + "/"):
             return self._device(scope, path[len(DEVICES) + 1 :])
+        if path.startswith(RELEASES) and self._releases is not None:
+            return await self._release(scope, path[len(RELEASES) :])
         raise Refusal(404, "not_found", f"path: expected one of {', '.join(DOCUMENT['paths'])}", "path")
 
     async def _devices(self, scope: Scope) -> Answer:
@@ -177,6 +184,17 @@ class Feed:
             entry.full,
             json.dumps(history, separators=(",", ":")).encode(),
         )
+        return Answer(200, document, headers=((b"cache-control", b"private, no-cache"),))
+
+    async def _release(self, scope: Scope, change: str) -> Answer:
+        Query(scope).end("none")
+        if not ID_PATTERN.match(change):
+            raise Refusal(404, "unknown_release", "release: expected the id of a change", "release")
+        assert self._releases is not None
+        try:
+            document = await asyncio.to_thread(self._releases, change)
+        except StoreError as error:
+            raise Refusal(503, "history_unavailable", str(error), retry_after_s=5) from None
         return Answer(200, document, headers=((b"cache-control", b"private, no-cache"),))
 
     def _strata(self, scope: Scope) -> Answer:

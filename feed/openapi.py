@@ -69,6 +69,18 @@ _STRATA = _object(
         "exhausted": {"type": "array", "items": {"type": "object"}},
     }
 )
+_RELEASE = _object(
+    {
+        "id": _ID,
+        "kind": {"type": "string"},
+        "scope": {"type": "object", "additionalProperties": {"type": "string"}},
+        "start": {"type": "string", "format": "date-time"},
+        "judged_until": {"type": "string", "format": "date-time"},
+        "verdict": {"enum": ["promote", "hold", "roll back", "insufficient data"]},
+        "why": {"type": "string"},
+        "arithmetic": {"type": "object"},
+    }
+)
 _PROBLEM = _object(
     {
         "type": {"type": "string"},
@@ -176,6 +188,16 @@ DOCUMENT: Schema = {
             "get": {
                 "summary": "Boxes by region and ISP, and how much of the removal budget is used",
                 "responses": {"200": _answer("Strata", _STRATA), **_problems(400, 401, 429, 503)},
+            }
+        },
+        "/v1/releases/{change}": {
+            "get": {
+                "summary": "A firmware roll-out by its change: changed boxes against matched ones, with a verdict",
+                "parameters": [{"name": "change", "in": "path", "required": True, "schema": _ID}],
+                "responses": {
+                    "200": _answer("The verdict with its arithmetic", _RELEASE),
+                    **_problems(400, 401, 404, 429, 503),
+                },
             }
         },
         "/v1/health/openapi.json": {

@@ -154,6 +154,7 @@ class HealthOperator:
         minute = self.book.newest
         if minute is None or not self.is_due:
             return []
+        self._grow()
         passed = 1 if self.scored is None else minute - self.scored
         for at, evidence in self.book.take():
             fold(self.memory, at, evidence, self.settings)

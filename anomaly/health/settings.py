@@ -42,11 +42,11 @@ class BadnessSettings:
     """How ratio and excess become badness 0..1: the lower of two logarithmic scales, because twelve times almost
     nothing hurts nobody, and one more failure in a hundred where one was usual is the neighbourhood's weather."""
 
-    ratio_from: float = 1.5
+    ratio_from: float = 2.0
     ratio_to: float = 8.0
-    excess_from: float = 0.005
+    excess_from: float = 0.015
     """Additional failures of all requests."""
-    excess_to: float = 0.1
+    excess_to: float = 0.08
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class VitalsSettings:
 class StateSettings:
     """When a box is removed, and what brings it back."""
 
-    reduce_at: float = 0.25
+    reduce_at: float = 0.3
     drain_at: float = 0.6
     """Badness that is certain (lower end of the interval)."""
     vitals_below: float = 0.5
@@ -90,8 +90,9 @@ class StateSettings:
     """Of its usual traffic a drained box still gets: without requests nobody could ever say that it is well."""
     ramp: tuple[float, ...] = (0.1, 0.3, 0.6)
     """Slow start: shares on the way back, each held until it has its own evidence."""
-    return_evidence: float = 3.0
-    """Log likelihood ratio of "well" against "as ill as it was" that a step back takes: odds of 20 to 1."""
+    return_evidence: float = 6.0
+    """Log likelihood ratio of "well" against "as ill as it was" that a step back takes: odds of 400 to 1, because an
+    ill box gets a new chance after every failure."""
     least_ratio: float = 3.0
     """The illness that return is tested against is at least this ratio: telling 1.5 from 1 takes days."""
     most_ill_ratio: float = 0.5
@@ -104,8 +105,9 @@ class BudgetSettings:
 
     share: float = 0.2
     """Of the live capacity of every cell."""
-    least_boxes: int = 5
-    """A cell with fewer live boxes has no budget of its own, its wider cell has: a fifth of four boxes is none."""
+    least_boxes: int = 15
+    """A cell with fewer live boxes has no budget of its own, its wider cell has: boxes differ, and a fifth of a few
+    boxes is less than the larger ones of them, which could then never be removed."""
     rounds: int = 4
     """Passes that fill what larger boxes left."""
 

@@ -14,13 +14,24 @@ from typing import Any, Self
 import uvicorn
 
 from contracts.health import Reason, Score
+from contracts.protocols import StoreUnavailable
 from contracts.times import MINUTE_MS
 from feed.app import Feed, FeedSettings
 from feed.book import Book, Entry, entry_of
+from feed.errors import Refusal
 
 NOW = 1_767_600_000_000
 TOKEN = "let-me-read"
 EASY = FeedSettings(requests_per_s=1e6, requests_burst=1e6)
+
+
+RELEASE = json.dumps(
+    {
+        "id": "change-1", "kind": "firmware", "scope": {"model": "m1", "firmware": "2.0"},
+        "start": "2026-01-05T10:00:00Z",
+        "judged_until": "2026-01-05T11:00:00Z", "verdict": "hold", "why": "neither", "arithmetic": {},
+    }
+).encode()  # fmt: skip
 
 
 class Tokens:
@@ -68,7 +79,15 @@ class House:
     def __init__(self, settings: FeedSettings = EASY, *, ready: bool = True) -> None:
         self.book = Book()
         self.now = NOW
-        self.feed = Feed(self.book, Tokens(), lambda: self.now, lambda: ready, settings)
+        self.feed = Feed(self.book, Tokens(), lambda: self.now, lambda: ready, settings, self.release)
+        self.history_is_away = False
+
+    def release(self, change: str) -> bytes:
+        if self.history_is_away:
+            raise StoreUnavailable("history: no answer")
+        if change != "change-1":
+            raise Refusal(404, "unknown_release", f"release: no change is named {change}", "release")
+        return RELEASE
 
     def get(self, path: str, token: str | None = TOKEN, method: str = "GET", **headers: str) -> tuple[int, dict, bytes]:
         return asyncio.run(self.request(path, token, method, **headers))

@@ -130,6 +130,17 @@ def test_strata_tell_the_budget(house: House) -> None:
     assert {row["device_region"]: row["drained"] for row in document["strata"]} == {"Hebei": 1, "Hunan": 0}
 
 
+def test_a_release_is_answered_by_its_change(house: House) -> None:
+    assert house.json("/v1/releases/change-1")["verdict"] == "hold"
+    assert house.get("/v1/releases/change-2")[0] == 404
+    assert house.get("/v1/releases/..%2f")[0] == 404
+    assert house.get("/v1/releases/change-1", "guess")[0] == 401
+    house.history_is_away = True
+    status, headers, body = house.get("/v1/releases/change-1")
+    assert (status, headers["retry-after"]) == (503, "5")
+    assert b"no answer" in body
+
+
 @pytest.mark.parametrize("token", [None, "", "guess"])
 @pytest.mark.parametrize(
     "path", [DEVICES, f"{DEVICES}/box-1", "/v1/health/stream", "/v1/health/strata", "/v1/health/x"]

@@ -99,16 +99,16 @@ def test_a_boxs_own_failures_do_not_change_what_is_expected_of_it() -> None:
 
 def test_badness_needs_a_high_ratio_and_a_high_excess() -> None:
     settings = BadnessSettings()
-    theta = np.array([1.0, 1.5, 12.0, 1.4, 8.0, 100.0])
-    ratio = np.array([0.1, 0.1, 0.0001, 0.3, 0.1, 0.5])
+    theta = np.array([1.0, 2.0, 12.0, 1.9, 8.0, 100.0])
+    ratio = np.array([0.1, 0.1, 0.001, 0.3, 0.1, 0.5])
     got = badness(theta, ratio, settings)
-    # the first two are not above the first ratio; the third fails 0.1% more; the fourth has a bad neighbourhood
+    # the first two are not above the first ratio; the third fails 1.1% more; the fourth has a bad neighbourhood
     assert got[:4].tolist() == [0.0, 0.0, 0.0, 0.0]
     assert got[4:].tolist() == pytest.approx([1.0, 1.0])
 
 
 def test_badness_of_a_worked_example() -> None:
-    # ratio sqrt(1.5 x 8) is half way on its scale; its excess of (3.464 - 1) x 0.2 = 0.49 is beyond the end of its own
-    assert badness(np.array([12**0.5]), np.array([0.2]), BadnessSettings())[0] == pytest.approx(0.5)
-    # the excess is sqrt(0.005 x 0.1) = 0.02236, half way, while the ratio is beyond its end
-    assert badness(np.array([23.36]), np.array([0.001]), BadnessSettings())[0] == pytest.approx(0.5, abs=0.001)
+    # a ratio of 4 is half way from 2 to 8; its excess of (4 - 1) x 0.2 is beyond the end of its own scale
+    assert badness(np.array([4.0]), np.array([0.2]), BadnessSettings())[0] == pytest.approx(0.5)
+    # the excess is sqrt(0.015 x 0.08) = 0.03464, half way, while the ratio is beyond its end
+    assert badness(np.array([35.64]), np.array([0.001]), BadnessSettings())[0] == pytest.approx(0.5, abs=0.001)

@@ -93,7 +93,7 @@ def test_an_outbreak_is_drained_within_three_minutes() -> None:
 def test_a_slight_lasting_illness_reduces() -> None:
     fleet = Fleet()
     fleet.serve(60)
-    fleet.serve(60, ratio=0.03)
+    fleet.serve(60, ratio=0.05)
     assert fleet.phase() == REDUCED
 
 
