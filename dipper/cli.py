@@ -41,6 +41,7 @@ COMMANDS = (
     "dipper.registry_cli",
     "dipper.registry_file_cli",
     "dipper.changes_cli",
+    "dipper.incidents_cli",
     "dipper.rejected_cli",
     "dipper.history_cli",
     "dipper.localise_cli",

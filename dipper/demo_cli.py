@@ -17,7 +17,7 @@ examples:
   dipper demo                                  live pages of a simulated fleet; stop with Ctrl-C
   dipper demo --devices 50 --history 0         a small fleet, from now on only
   dipper demo --once --minutes 60 --devices 300 --seed 7 --out out
-                                               as fast as it goes, no pages; writes out/ledger.json, out/truth.json
+                                               as fast as it goes, no pages; writes ledger.json, truth.json, sla.json
 
 --once exits with 0 when the ledger is balanced, equals the simulator's own count, and nothing is lost, pending or
 double; with 1 otherwise.
@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 def run_checked(arguments: argparse.Namespace) -> int:
     """--once."""
     from dipper.demo_once import run_once
+    from dipper.score import in_words
 
     process = process_of(arguments)
     outcome = run_once(simulation.from_arguments(arguments), settings.load_policy(process.policy), arguments.out)
@@ -63,6 +64,7 @@ def run_checked(arguments: argparse.Namespace) -> int:
     else:
         print_ledger(outcome.ledger)
         print(f"equal to the simulator's own count: {'yes' if outcome.ledger['matches_truth'] else 'NO'}")
+        print(in_words(outcome.score))
     for difference in outcome.differences:
         print(f"dipper: {difference}", file=sys.stderr)
     return 0 if outcome.clean else 1

@@ -12,7 +12,9 @@ from typing import Any
 import uvloop
 
 from contracts.times import DEFAULT_INTERVAL_MS, MINUTE_MS
+from dipper import demo_levels
 from dipper.clock import SettableClock, wall_clock
+from dipper.demo_incidents import for_demo
 from dipper.engine import open_engine
 from dipper.fleet import Announcer, register
 from dipper.paths import OwnerLock, Paths
@@ -44,10 +46,11 @@ def run_live(process: ProcessSettings, settings: Settings, history_minutes: floa
     clock = SettableClock(start)
     with OwnerLock(paths):
         (paths.root / MARKER).touch()
-        engine = open_engine(paths, load_policy(process.policy), clock)
+        engine = open_engine(paths, for_demo(load_policy(process.policy)), clock)
         try:
             fleet = build_fleet(settings)
             token = register(engine.registry, fleet.world, start)
+            demo_levels.promise(engine.store, fleet.world.customers, start)
             service = Service(engine, process, demo=True)
             uvloop.run(service.run(lambda s: _simulate(s, fleet, clock, token), announce))
         finally:

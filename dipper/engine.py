@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from contracts.times import HOUR_MS
+from contracts.protocols import Log, Registry, Store
+from contracts.times import DAY_MS, HOUR_MS
+from dipper.past import past_minutes
 from dipper.paths import Paths
 from dipper.settings import settings_of
 from dipper.tally import Tally
 from history.chdb_store import ChdbStore
 from history.maintenance import Retention, backup, expire
+from history.query_incidents import incidents
 from history.sink import Sink, SinkSettings, SinkStep
 from ingest.gateway import Gateway, GatewaySettings
 from ingest.log.embedded import EmbeddedLog
@@ -21,6 +25,9 @@ from ingest.registry import SqliteRegistry
 from ingest.tuning import tune_gc, tune_malloc
 from streams.health_local import HealthRunner
 from streams.health_settings import HealthJobSettings
+from streams.incident_book import KEEP_RESOLVED_MS
+from streams.incident_runner import TriageRunner
+from streams.incident_settings import DetectorSettings, IncidentSettings, SilenceSettings, TriageSettings
 from streams.local import LocalRunner
 from streams.settings import QualitySettings, StreamSettings
 
@@ -44,6 +51,14 @@ class Engine:
     sink: Sink
     sink_lock: threading.Lock = field(default_factory=threading.Lock)
     tally: Tally = field(default_factory=Tally)
+    triage: TriageRunner | None = None
+
+    def triage_step(self, now: int, timeout_s: float = 0.0) -> int:
+        """A step of detection and incidents. The first one opens the job, which learns its past from history: commands
+        that only ask something do without."""
+        if self.triage is None:
+            self.triage = open_triage(self.log, self.registry, self.store, self.policy, now)
+        return self.triage.step(now, timeout_s)
 
     def store_step(self, now: int, timeout_s: float = 0.0) -> SinkStep:
         """A step of the sink. A backup holds it up, because history must stand still while it is copied."""
@@ -71,8 +86,9 @@ class Engine:
         and operators have not read yet, however old."""
         dropped = expire(self.store, now, settings_of(Retention, self.policy["retention"]))
         keep = {**self.streams.positions(), **self.sink.positions()}
-        for reader in (self.streams, self.health):
-            for place, offset in reader.positions().items():
+        triage = {} if self.triage is None else self.triage.positions()
+        for positions in (self.streams.positions(), self.health.positions(), triage):
+            for place, offset in positions.items():
                 keep[place] = min(keep.get(place, offset), offset)
         hours = int(self.policy["log"][RETENTION_HOURS])
         dropped["log_segments"] = self.log.expire(now - hours * HOUR_MS, keep)
@@ -80,6 +96,8 @@ class Engine:
 
     def close(self) -> None:
         """Close what was opened, readers first; the gateway must have been stopped."""
+        if self.triage is not None:
+            self.triage.close()
         self.streams.close()
         self.health.close()
         self.sink.close()
@@ -114,6 +132,22 @@ def open_engine(
             part.close()
         raise
     return Engine(paths, policy, clock, registry, log, store, gateway, streams, health, sink)
+
+
+def open_triage(log: Log, registry: Registry, store: Store, policy: Policy, now: int) -> TriageRunner:
+    """Detection and incidents on a log, with their past from history. Raises LogError or StoreError."""
+    settings = TriageSettings(
+        detector=settings_of(DetectorSettings, policy["detector"]),
+        silence=settings_of(SilenceSettings, policy["silence"]),
+        incident=settings_of(IncidentSettings, policy["incident"]),
+    )
+    return TriageRunner(
+        log,
+        settings,
+        lambda: [objective for customer in registry.customers() for objective in customer.objectives],
+        partial(past_minutes, store),
+        incidents(store, now - KEEP_RESOLVED_MS, now + DAY_MS, limit=10_000),
+    )
 
 
 _HEADLESS: dict[str, Any] = {"live_refresh_ms": None}

@@ -16,7 +16,7 @@ from contracts.errors import ContractError
 from contracts.histogram import COMPUTE_SERVICE, latency_base_ms, merge, quantile
 from contracts.protocols import Log, Store
 from contracts.times import DAY_MS
-from dipper import control, report_operations
+from dipper import control, incident_operations, report_operations
 from dipper.clock import wall_clock
 from dipper.engine import Engine, Policy, open_engine
 from dipper.errors import DipperError
@@ -79,6 +79,7 @@ class Operations:
             "ledger": self._ledger,
             "quality": self._quality,
             "changes": self._changes,
+            **incident_operations.commands(parts.store, parts.clock, parts.intake),
             "rejected.list": self._rejected_list,
             "rejected.show": self._rejected_show,
             "rejected.replay": self._rejected_replay,

@@ -195,6 +195,16 @@ class StreamsPart(ReaderPart):
     }
 
 
+class TriagePart(ReaderPart):
+    """Detection and incidents in this process."""
+
+    names: ClassVar[Mapping[str, str]] = {
+        "dipper_records_total": "records",
+        "dipper_lag_seconds": "lag_s",
+        "dipper_poison_total": "poison",
+    }
+
+
 class SinkPart(ReaderPart):
     """History's sink: the one that works, or one that stands by. It has caught up when the minutes are computed too."""
 

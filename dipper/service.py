@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import random
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from contracts.times import MINUTE_MS
@@ -19,7 +20,7 @@ from dipper.clock import wall_clock
 from dipper.engine import Engine
 from dipper.feed_side import FeedSide
 from dipper.operations import Operations, Parts
-from dipper.parts import GatewayPart, ReaderPart, SinkPart, StreamsPart, ThreadPart, WatchSettings
+from dipper.parts import GatewayPart, ReaderPart, SinkPart, StreamsPart, ThreadPart, TriagePart, WatchSettings
 from dipper.settings import ProcessSettings, settings_of
 from dipper.shell import Opening, Shell, beside
 from dipper.watch import Watch
@@ -60,6 +61,7 @@ class Service(Shell):
         workers = [
             Worker("streams", lambda: engine.streams.step(STEP_TIMEOUT_S), engine.clock, chance),
             Worker("health", lambda: engine.health.step(engine.clock(), STEP_TIMEOUT_S), engine.clock, chance),
+            Worker("incidents", lambda: engine.triage_step(engine.clock(), STEP_TIMEOUT_S), engine.clock, chance),
             Worker("sink", lambda: engine.store_step(engine.clock(), STEP_TIMEOUT_S), engine.clock, chance),
             Worker("keeper", self._keep, engine.clock, chance),
         ]
@@ -68,6 +70,7 @@ class Service(Shell):
             GatewayPart(engine.gateway),
             StreamsPart("quality", lambda: engine.streams.status(engine.clock()), limits),
             ReaderPart("scores", lambda: engine.health.status(engine.clock()), limits),
+            TriagePart("incidents", self._triage_status, limits),
             SinkPart("history", lambda: engine.history_status(engine.clock()), limits),
             *(ThreadPart(worker, limits) for worker in workers),
         ]
@@ -90,9 +93,15 @@ class Service(Shell):
             "streams": self.engine.streams.status(now),
             "health": self.engine.health.status(now),
             "feed": self.feed.status(),
+            "incidents": self._triage_status(),
             "sink": self.engine.sink.status(now),
             "workers": [dataclasses.asdict(worker.status()) for worker in self.workers],
         }
+
+    def _triage_status(self) -> Mapping[str, Any] | None:
+        """None until its first step has learned the past."""
+        triage = self.engine.triage
+        return None if triage is None else triage.status(self.engine.clock())
 
     def listeners(self) -> list[Opening]:
         """Pages, gateway and health together; boxes on their own listener when one is named."""
@@ -123,6 +132,8 @@ class Service(Shell):
 
     def _last_steps(self) -> None:
         while self.engine.streams.step(0.0):
+            pass
+        while self.engine.triage_step(self.engine.clock()):
             pass
         self.engine.store_step(self.engine.clock())
 

@@ -38,9 +38,30 @@ def test_the_truth_names_what_was_generated(run):
     assert sum(c["requests"] for c in truth["counts"].values()) == books["requests"]["reported"]
 
 
-def test_only_the_two_files_stay(run):
+def test_the_sla_holds_every_customers_objectives_over_the_run(run):
     _, out = run
-    assert sorted(p.name for p in out.iterdir()) == ["ledger.json", "truth.json"]
+    rows = json.loads((out / "sla.json").read_text())
+    customers = {row["customer"] for row in rows}
+    assert len(customers) == 8
+    for row in rows:
+        assert {
+            "customer", "objective", "target", "lower", "upper", "coverage", "good", "bad", "unmeasured", "no_traffic",
+            "credits",
+        } <= set(row)  # fmt: skip
+        counted = row["good"] + row["bad"] + row["unmeasured"]
+        assert 1 <= counted <= 12
+        assert row["lower"] == pytest.approx(row["good"] / counted)
+        assert row["upper"] == pytest.approx((row["good"] + row["unmeasured"]) / counted)
+        assert 0 <= row["credits"] <= row["credits_at_most"] <= 0.5
+        assert row["coverage"] <= 1
+    # Every report came in the end, so next to nothing of so short a run stays unmeasured.
+    assert sum(row["unmeasured"] for row in rows) <= 0.05 * sum(row["good"] + row["bad"] for row in rows)
+
+
+def test_only_its_files_stay(run):
+    _, out = run
+    assert {p.name for p in out.iterdir()} >= {"ledger.json", "truth.json", "sla.json"}
+    assert all(p.suffix == ".json" for p in out.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -50,3 +71,18 @@ def test_only_the_two_files_stay(run):
 def test_wrong_knobs_are_refused_by_name(tmp_path, capsys, arguments, word):
     assert cli.main(["demo", "--once", "--out", str(tmp_path), *arguments]) == 2
     assert word in capsys.readouterr().err
+
+
+def test_incidents_and_their_score_have_the_agreed_form(run):
+    outcome, out = run
+    score = json.loads((out / "score.json").read_text())
+    assert score == outcome.score
+    assert {
+        "faults", "found", "recall", "precision", "false_incidents", "seconds_to_detect", "cause_exact", "cause_top3",
+        "intervals",
+    } <= set(score)  # fmt: skip
+    for incident in json.loads((out / "incidents.json").read_text()):
+        assert list(incident)[:12] == [
+            "id", "kind", "state", "customers", "measures", "onset", "detected_at", "resolved_at", "severity",
+            "verdict", "causes", "changes",
+        ]  # fmt: skip
