@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from contracts.entities import Change
+from contracts.incidents import Action, Incident
 from contracts.protocols import Registry
 from dashboards.model import Books, CustomerSeries, Fleet
+from dashboards.people import OPERATOR, Person
 from history.query_cells import CellAnswer, CellQuestion
+from history.query_model import Exemplar
 from history.query_raw import Scan
 
 
@@ -43,6 +47,21 @@ class Backend(Protocol):
     def values(self, dimension: str, start: int, end: int) -> tuple[str, ...]:
         """Values of a dimension in [start, end), most traffic first."""
 
+    def incidents(self, start: int, end: int) -> tuple[Incident, ...]:
+        """Incidents that were not over before `start`, newest first."""
+
+    def incident(self, incident_id: str) -> Incident | None:
+        """One by its id, or None."""
+
+    def signals(self, customer: str, service: str, measure: str, start: int, end: int) -> Mapping[str, list[Any]]:
+        """Columns of contracts.columns.SIGNALS of one series by minute; what is not known is None."""
+
+    def exemplars(self, start: int, end: int, customer: str | None) -> tuple[Exemplar, ...]:
+        """Single requests, failed ones first."""
+
+    def changes(self, start: int, end: int) -> tuple[Change, ...]:
+        """What people changed."""
+
     def scan(self, question: CellQuestion) -> Iterator[Scan]:
         """Sums by box, read from slices piece by piece; slow. Raises ContractError."""
 
@@ -50,13 +69,21 @@ class Backend(Protocol):
 @dataclass(frozen=True, slots=True)
 class Context:
     """`now`: clock in ms UTC, the fleet's own time when that is simulated. `status`: the pipeline's state, quick to
-    ask, with any of the keys of PIPELINE_KEYS; what is absent or None is shown as "no data"."""
+    ask, with any of the keys of PIPELINE_KEYS; what is absent or None is shown as "no data".
+    `act`: records what somebody does to an incident, raises contracts.protocols.LogError when it cannot; None: these
+    pages only read. `person`: who looks; None: whoever reaches these pages is an operator."""
 
     backend: Backend
     registry: Registry
     now: Callable[[], int]
     status: Callable[[], Mapping[str, float | None]] = field(default=dict)
     demo: bool = False
+    act: Callable[[Action], None] | None = None
+    person: Callable[[], Person] | None = None
+
+    def who(self, local_name: str) -> Person:
+        """Who looks; `local_name` for whoever has no account because there are none."""
+        return Person(local_name, OPERATOR) if self.person is None else self.person()
 
 
 # freshness_s: end of the newest interval that queries see, to now; stream_s: end of the newest minute the streams

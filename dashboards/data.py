@@ -10,7 +10,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from contracts.columns import FAILURE_NAMES, STATUS_NAMES
+from contracts.entities import Change
 from contracts.histogram import COMPUTE_SERVICE
+from contracts.incidents import Incident
 from contracts.protocols import Store
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
 from dashboards.lens import STALE_AFTER_MS
@@ -26,11 +28,11 @@ from dashboards.model import (
     Steps,
     Sums,
 )
-from history import queries
+from history import queries, query_incidents
 from history.books import Account
 from history.ledger import BootBooks, Ledger, ledger
 from history.query_cells import CellAnswer, CellQuestion, cells, values_of
-from history.query_model import CustomerOverview, GroupBoxes, RejectedReason, Series
+from history.query_model import CustomerOverview, Exemplar, GroupBoxes, RejectedReason, Series
 from history.query_pipeline import PipelineState, pipeline_state
 from history.query_raw import Scan, scan
 
@@ -126,6 +128,28 @@ class HistoryBackend:
         key = ("values", dimension, start - start % HOUR_MS, end - start)
         make = lambda: tuple(values_of(self._store, dimension, start, end))  # noqa: E731
         return self._answers.get(key, REFERENCE_SHARE_S, make)
+
+    def incidents(self, start: int, end: int) -> tuple[Incident, ...]:
+        """Incidents that were not over before `start`, newest first."""
+        key = ("incidents", start, end - end % MINUTE_MS)
+        return self._answers.get(key, self._share_s, lambda: query_incidents.incidents(self._store, start, end))
+
+    def incident(self, incident_id: str) -> Incident | None:
+        """One by its id, or None."""
+        return query_incidents.incident(self._store, incident_id)
+
+    def signals(self, customer: str, service: str, measure: str, start: int, end: int) -> Mapping[str, list[Any]]:
+        """Columns of contracts.columns.SIGNALS of one series by minute."""
+        return query_incidents.signals(self._store, customer, service, measure, start, end)
+
+    def exemplars(self, start: int, end: int, customer: str | None) -> tuple[Exemplar, ...]:
+        """Single requests, failed ones first."""
+        return tuple(queries.exemplars(self._store, start, end, customer))
+
+    def changes(self, start: int, end: int) -> tuple[Change, ...]:
+        """What people changed."""
+        key = ("changes", start, end)
+        return self._answers.get(key, self._share_s, lambda: tuple(queries.changes(self._store, start, end)))
 
     def scan(self, question: CellQuestion) -> Iterator[Scan]:
         """Sums by box, read from slices piece by piece."""

@@ -1,4 +1,4 @@
-"""The two pieces that run in the browser: the strip of customers and the theme's switch."""
+"""The pieces that run in the browser: the strip of customers, what can be clicked, the theme's switch."""
 
 from __future__ import annotations
 
@@ -38,3 +38,9 @@ def theme_switch(words: Words, paths: list[str]) -> None:
     """Draw the theme's switch for all pages at `paths`."""
     themes = [[theme, words(f"theme.{theme}")] for theme in THEMES]
     _component("theme")(key="theme", data={"label": words("control.theme"), "themes": themes, "paths": paths})
+
+
+def clicks(markup: str, key: str) -> str | None:
+    """Draw markup (escaped already) whose elements with data-pick can be clicked; returns what was just picked."""
+    picked = _component("clicks")(key=key, data={"markup": markup}, on_picked_change=lambda: None).picked
+    return str(picked) if picked else None

@@ -10,7 +10,7 @@ import streamlit as st
 
 from contracts.entities import Customer
 from dashboards import customer as customer_view
-from dashboards import explore_page, frontend, guard, ledger, markup, overview, pipeline
+from dashboards import explore_page, frontend, guard, ledger, markup, overview, pipeline, triage_page
 from dashboards.context import Context
 from dashboards.figures import customer_figure
 from dashboards.lens import Lens
@@ -23,6 +23,7 @@ def pages(lens: Lens) -> dict[str, Any]:
     """The pages by name, titled in the viewer's language. The first is at /."""
     draw = {
         "overview": overview_page,
+        "triage": triage_page.triage_page,
         "customer": customer_page,
         "explore": explore_page.explore_page,
         "ledger": ledger_page,

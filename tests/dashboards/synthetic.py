@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from contracts.entities import Customer, DeviceAttributes, Objective, SchedulingRule
+from contracts.entities import Change, Customer, DeviceAttributes, Objective, SchedulingRule
+from contracts.incidents import Action, Incident
 from contracts.protocols import DeviceKey
 from contracts.times import DAY_MS, MINUTE_MS, from_rfc3339
 from dashboards.context import Context
@@ -29,7 +31,9 @@ from dashboards.model import (
 from dashboards.style import LIGHT
 from history.books import Account
 from history.query_cells import QUANTILES, RATES, CellAnswer, CellQuestion, statement_of
+from history.query_model import Exemplar
 from history.query_raw import Scan
+from tests.dashboards.made_incidents import make_changes, make_exemplars, make_incidents, make_signals, onset_of
 
 NOW = from_rfc3339("2026-03-12T12:03:20Z")
 _NAMES = ("Kestrel Video", "Lark Live", "Heron Downloads", "Plover Sport", "晨星视频", "Dunlin Games", "Wren Radio")
@@ -205,7 +209,7 @@ class SyntheticBackend:
         value, total = [], []
         for key, i in rows:
             n = rng.randrange(20_000, 60_000) // question.steps + 100
-            late = i * 10 >= question.steps * 7
+            late = i * 10 >= question.steps * 7 if question.step_ms else question.start >= onset_of(self.now)
             bad = ISPS[1] in key and late
             if question.measure in QUANTILES:
                 value.append(90.0 * (3 if bad else 1) * rng.uniform(0.9, 1.1))
@@ -226,6 +230,22 @@ class SyntheticBackend:
 
     def values(self, dimension: str, start: int, end: int) -> tuple[str, ...]:
         return self._names(dimension, CellQuestion("requests", 0, MINUTE_MS))
+
+    def incidents(self, start: int, end: int) -> tuple[Incident, ...]:
+        found = () if self.empty else make_incidents(self.now)
+        return tuple(i for i in found if i.detected_at < end and (i.resolved_at is None or i.resolved_at >= start))
+
+    def incident(self, incident_id: str) -> Incident | None:
+        return next((i for i in make_incidents(self.now) if i.id == incident_id), None)
+
+    def signals(self, customer: str, service: str, measure: str, start: int, end: int) -> Mapping[str, list[Any]]:
+        return make_signals(self.now, start, end)
+
+    def exemplars(self, start: int, end: int, customer: str | None) -> tuple[Exemplar, ...]:
+        return make_exemplars(self.now, customer or "c001")
+
+    def changes(self, start: int, end: int) -> tuple[Change, ...]:
+        return tuple(c for c in make_changes(self.now) if start <= c.start < end)
 
     def scan(self, question: CellQuestion) -> Iterator[Scan]:
         half = (question.start + question.end) // 2
@@ -280,10 +300,13 @@ def _group(name: str, rng: random.Random, worst: bool) -> Group:
     return Group(name, Sums(requests, int(requests * ratio), 0.0), rng.randrange(20, 80), 4 if worst else 0)
 
 
-def make_context(customers: int = 10, now: int = NOW, *, demo: bool = False, **backend: object) -> Context:
+def make_context(
+    customers: int = 10, now: int = NOW, *, demo: bool = False, acts: list[Action] | None = None, **backend: object
+) -> Context:
     """A context on made-up data."""
     age = int(backend.get("age_ms", 20_000))  # type: ignore[call-overload]
     empty = bool(backend.get("empty", False))
+    record: list[Action] = [] if acts is None else acts
     status = {
         "freshness_s": None if empty else age / 1000,
         "stream_s": None if empty else age / 1000 + 40,
@@ -296,4 +319,5 @@ def make_context(customers: int = 10, now: int = NOW, *, demo: bool = False, **b
         now=lambda: now,
         status=lambda: status,
         demo=demo,
+        act=record.append,
     )

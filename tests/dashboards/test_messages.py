@@ -11,6 +11,7 @@ import pytest
 import dashboards
 from contracts.columns import CELL_DIMENSIONS
 from contracts.entities import CHANGE_KINDS
+from contracts.incidents import KINDS, LEVELS, SENTENCES, STATES, VERBS_OF_PEOPLE, VERBS_OF_SYSTEM, VERDICTS
 from dashboards.explore_url import VIEWS
 from dashboards.frontend import THEMES
 from dashboards.messages import LANGUAGES, MESSAGES, Words
@@ -23,8 +24,15 @@ FOLDER = Path(dashboards.__file__).parent
 # Keys that code builds: prefix -> what may follow.
 BUILT = {
     "control.": set(CONTROLS),
-    "page.": {"overview", "customer", "explore", "ledger"},
+    "page.": {"overview", "triage", "customer", "explore", "ledger"},
     "measure.": set(MEASURES),
+    "headline.": set(SENTENCES),
+    "incident.kind.": {kind.partition(".")[0] for kind in KINDS},
+    "incident.state.": set(STATES),
+    "incident.level.": set(LEVELS),
+    "incident.verdict.": set(VERDICTS),
+    "triage.relation.": {"matches", "contains", "within"},
+    "verb.": {*VERBS_OF_PEOPLE, *VERBS_OF_SYSTEM},
     "dim.": {*CELL_DIMENSIONS, "device"},
     "view.": set(VIEWS),
     "source.": {"cell_days", "cell_hours", "cell_minutes"},

@@ -16,8 +16,7 @@ from dashboards.context import Context, set_context
 from tests.dashboards.synthetic import make_context
 
 SCRIPT = Path(dashboards.__file__).parent / "app.py"
-PAGES = ("overview", "customer", "explore", "ledger")
-JUDGED = ("overview", "customer", "ledger")
+PAGES = ("overview", "triage", "customer", "explore", "ledger")
 
 
 def open_page(page: str, **query: str) -> AppTest:
@@ -48,6 +47,8 @@ ANSWERS = {
     ("overview", "zh"): "Lark Live 未达标：",
     ("customer", "en"): "Lark Live is below its objective since 11:",
     ("customer", "zh"): "Lark Live 自 11:",
+    ("triage", "en"): "Lark Live and 2 more: stalled sessions at 4.1 times normal since 11:19 for client ISP = ",
+    ("triage", "zh"): "Lark Live 等另 2 个：卡顿会话自 11:19 起为正常的 4.1 倍",
     ("explore", "en"): "Failed requests: 0.5",
     ("explore", "zh"): "失败请求：0.5",
     ("ledger", "en"): "2\u2009000 of 12\u2009345\u2009678 reported requests are lost without a declaration",
