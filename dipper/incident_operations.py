@@ -11,7 +11,7 @@ from typing import Any
 
 from contracts.errors import ContractError
 from contracts.incidents import Action, Incident, action_to_json, apply, incident_to_json
-from contracts.protocols import Log, Record, Store
+from contracts.protocols import Log, LogUnavailable, Record, Store
 from contracts.times import DAY_MS
 from contracts.topics import INCIDENT_ACTIONS
 from history import query_incidents
@@ -49,9 +49,18 @@ def act(store: Store, log: Log, action: Action) -> Incident:
     """Check an action and write it; returns the incident as it will be. Raises IllegalTransition, ContractError,
     LogError."""
     after = apply(show_incident(store, action.incident), action)
-    value = json.dumps(action_to_json(action), separators=(",", ":")).encode()
-    log.submit([Record(INCIDENT_ACTIONS.name, action.incident.encode(), value, action.at, 0)]).result(_SUBMIT_TIMEOUT_S)
+    record_action(log, action)
     return after
+
+
+def record_action(log: Log, action: Action) -> None:
+    """Write an action that was checked already; it is durable when this returns. Raises LogError."""
+    value = json.dumps(action_to_json(action), separators=(",", ":")).encode()
+    record = Record(INCIDENT_ACTIONS.name, action.incident.encode(), value, action.at, 0)
+    try:
+        log.submit([record]).result(_SUBMIT_TIMEOUT_S)
+    except TimeoutError:
+        raise LogUnavailable(f"{INCIDENT_ACTIONS.name}: no answer within {_SUBMIT_TIMEOUT_S:g} s") from None
 
 
 def commands(

@@ -9,6 +9,7 @@ import logging
 import random
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from contracts.times import MINUTE_MS
@@ -19,6 +20,7 @@ from dipper import control
 from dipper.clock import wall_clock
 from dipper.engine import Engine
 from dipper.feed_side import FeedSide
+from dipper.incident_operations import record_action
 from dipper.operations import Operations, Parts
 from dipper.parts import GatewayPart, ReaderPart, SinkPart, StreamsPart, ThreadPart, TriagePart, WatchSettings
 from dipper.settings import ProcessSettings, settings_of
@@ -155,6 +157,7 @@ class Service(Shell):
             now=self.engine.clock,
             status=lambda: {**backend.pipeline(self.engine.clock()), "lag_s": self._lag_s()},
             demo=self._demo,
+            act=partial(record_action, self.engine.log),
         )
 
     def _lag_s(self) -> float:

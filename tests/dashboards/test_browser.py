@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from contracts.incidents import Action
 from dashboards import guard
 from dashboards.context import set_context
 from dashboards.server import mount, streamlit_app
@@ -172,3 +173,36 @@ def test_zooming_one_panel_zooms_all_and_survives_a_refresh(viewer: BrowserConte
 def test_the_gateways_paths_do_not_reach_the_pages(viewer: BrowserContext, address: str) -> None:
     for path in ("/healthz", "/v1/anything"):
         assert viewer.request.get(address + path).text() == f"gateway {path}"
+
+
+TRIAGE = {
+    "en": ("Dunlin Games", "Acknowledge", "Resolve", "Do it", "acknowledged", "resolved", "only client ISP"),
+    "zh": ("Dunlin Games", "确认", "解决", "执行", "已确认", "已解决", "只看 客户端运营商"),
+}
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_an_operator_goes_from_the_list_to_the_cause_and_resolves(
+    viewer: BrowserContext, address: str, language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "REFRESH_S", 10)  # as in the product
+    other, acknowledge, resolve, do_it, acknowledged, resolved, only = TRIAGE[language]
+    acts: list[Action] = []
+    set_context(make_context(acts=acts))
+    page, faults = open_page(viewer, f"{address}/triage?lang={language}")
+    page.locator(".d-cards .card", has_text=other).click()
+    page.wait_for_url("**incident=inc-2**")
+    answer_is(page, other)
+    page.locator('.d-cards [data-pick="inc-1"]').click()
+    answer_is(page, "Lark Live")
+    page.locator('.d-heat td[data-pick*="Hebei"]').first.click()
+    page.wait_for_url("**drill=client_isp**")
+    page.get_by_role("button", name=only).click()
+    page.wait_for_function("() => !location.search.includes('drill')")
+    page.get_by_role("button", name=acknowledge, exact=True).click()
+    page.locator(".d-cards .card.on", has_text=acknowledged).wait_for()
+    page.get_by_role("button", name=resolve).first.click()
+    page.get_by_test_id("stPopoverBody").get_by_role("button", name=do_it).click()
+    page.locator(".d-figures", has_text=resolved).wait_for()
+    assert [(a.verb, a.incident) for a in acts] == [("acknowledge", "inc-1"), ("resolve", "inc-1")]
+    assert faults == []
