@@ -27,7 +27,7 @@ _NOTABLE_QUALITY = 0.1
 
 def reason_bits(memory: Memory, scores: Scores, settings: HealthSettings) -> Ints:
     """Bits per box, (n,), in the order of REASONS."""
-    requests = memory.sums[1, 0]
+    requests = scores.sums[0]
     removed = memory.phase != SERVING
     told = {
         "failures": (scores.certain > _NOTABLE_QUALITY) | (removed & (memory.by_vitals == 0)),
@@ -59,7 +59,7 @@ def reasons_of(
 def _numbers(
     code: str, i: int, memory: Memory, scores: Scores, signs: Floats, settings: HealthSettings
 ) -> tuple[float, ...]:
-    requests, failures, expected = (float(x) for x in memory.sums[1, :, i])
+    requests, failures, expected = (float(x) for x in scores.sums[:, i])
     if code == "failures":
         return failures, requests, expected, float(scores.theta[i])
     if code == "no_evidence":

@@ -79,6 +79,7 @@ class Scores:
     factors: Floats
     age: Floats
     removal: Removal
+    sums: Floats
 
 
 def fold(memory: Memory, minute: int, evidence: Evidence, settings: HealthSettings) -> None:
@@ -126,6 +127,7 @@ def judge(
     factors = vital_signs.factors(signs, settings.vitals)
     left = factors.prod(axis=0)
     certain = np.where(freshness > NEUTRAL, certain, 0.0)  # old evidence moves no state
+    sums = slow.copy()
     removal, refused = _move(memory, certain, theta, expected_ratio, left, capacity, settings)
     return Scores(
         value=left * (NEUTRAL + c * (1.0 - worst - NEUTRAL)),
@@ -138,6 +140,7 @@ def judge(
         factors=factors,
         age=age,
         removal=removal,
+        sums=sums,
     )
 
 
