@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from contracts import topics
+from contracts.incidents import Cause, SeriesEvidence, incident_to_json
+from contracts.protocols import StoredRecord
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
 from dashboards.context import Context, set_context
 from dashboards.data import HistoryBackend, books_of, known_until, sums_of
@@ -16,9 +20,11 @@ from dashboards.model import Sums
 from dashboards.overview import overview
 from history.books import Account, SeqRange
 from history.chdb_store import ChdbStore
+from history.incident_rows import incident_rows
 from history.ledger import BootBooks, Ledger
 from history.query_model import Counts, CustomerOverview, Latency, RejectedReason
 from history.sink import Sink, SinkSettings
+from tests.dashboards.made_incidents import make_incident
 from tests.dashboards.synthetic import Registry, make_customer
 from tests.dashboards.test_script import answer, markup, open_page
 from tests.history.builders import T0, Box, MemoryLog, make_slice, rejected_batch, send, send_batch
@@ -211,3 +217,30 @@ def test_freshness_is_told_from_history_itself(backend: HistoryBackend) -> None:
     assert backend.pipeline(NOW)["stream_s"] == 85.0
     assert backend.pipeline(NOW + 2 * DAY_MS)["stream_s"] is None  # long ago says nothing of now
     assert backend.pipeline(T0)["freshness_s"] == 0.0  # a clock behind the boxes' is no negative age
+
+
+def test_explore_and_triage_draw_what_the_engine_holds(backend: HistoryBackend) -> None:
+    hit = {"customer": "acme", "service": "video", "measure": "failures"}
+    incident = make_incident(
+        NOW, onset=T0 + 5 * MINUTE_MS, detected_at=T0 + 6 * MINUTE_MS, newest=T0 + 7 * MINUTE_MS, customers=("acme",),
+        services=("video",), measures=("failures",), changes=(),
+        causes=(Cause({"device_isp": "unicom"}, 0.9, 18.0, 0.5, 180.0, True, "failures"),),
+        series=(SeriesEvidence(**hit, onset=T0 + 5 * MINUTE_MS, newest=T0 + 7 * MINUTE_MS, bad=18.0, total=240.0,
+                               expected=0.5, nats=40.0, p=1e-9, limit=1e-4),),
+    )  # fmt: skip
+    value = json.dumps(incident_to_json(incident)).encode()
+    backend._store.insert(
+        "incidents", pa.Table.from_batches([incident_rows(StoredRecord("incidents", 0, 0, b"", value, NOW, {}))])
+    )
+    set_context(Context(backend, Registry([make_customer("acme")]), lambda: NOW))
+    app = open_page("triage", range="1h")
+    assert "device" not in answer(app)  # the headline is the incident's own
+    assert "without these rows it would be" in markup(app)
+    assert "device_isp:unicom;" in " ".join(str(element.proto) for element in app.get("bidi_component"))  # the heat map
+    app = open_page("explore", range="1h", by="device_isp", where="customer:acme", view="table")
+    # acme's seven closed minutes and more: 18 failures, all through box-1
+    assert answer(app).startswith("Failed requests: ")
+    assert "unicom" in answer(app)
+    assert backend.incident("inc-1") == incident
+    assert backend.incidents(T0, NOW) == (incident,)
+    assert backend.signals(**hit, start=T0, end=NOW)["minute"] == []
