@@ -15,7 +15,7 @@ from dashboards.lens import Lens
 from dashboards.style import alpha
 from history.query_cells import CellAnswer
 
-HEIGHT = 350
+HEIGHT = 366
 _MARKS = 8
 
 
@@ -94,7 +94,7 @@ def incident_figure(
         "xaxis": {**axis, "type": "date", "title": {"text": lens.zone_name(), **title}},
         "yaxis": {**axis, "rangemode": "tozero", "title": {"text": "%", **title}},
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": -0.24, "yanchor": "top", "font": {"size": 12}},
-        "margin": {"l": 60, "r": 14, "t": 34, "b": 84},
+        "margin": {"l": 60, "r": 14, "t": 50, "b": 84},
         "shapes": shapes,
         "annotations": notes,
         "uirevision": incident.id,
@@ -179,7 +179,7 @@ def _marks(incident: Incident, changes: Sequence[Change], lens: Lens) -> tuple[l
     for n, (at, word, hover, dash, colour) in enumerate(sorted(marks)):
         x = fmt.local(at, lens.zone).isoformat()
         shapes.append(_line({"x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1}, colour, dash))
-        note = {"x": x, "yref": "paper", "y": 1.0 + 0.065 * (n % 2), "text": word, "showarrow": False}
+        note = {"x": x, "yref": "paper", "y": 1.0 + 0.065 * (n % 3), "text": word, "showarrow": False}
         note |= {"xanchor": "left", "yanchor": "bottom", "font": {"size": 11, "color": colour}}
         notes.append(note | ({"hovertext": hover} if hover else {}))
     return shapes, notes
