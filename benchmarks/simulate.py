@@ -24,7 +24,7 @@ def main() -> int:
     arguments = parser.parse_args()
     root = Path(__file__).parent.parent
     with tempfile.TemporaryDirectory(dir=root) as out:
-        command = [sys.executable, "-m", "dipper", "demo", "--once", "--out", out]
+        command = [sys.executable, "-m", "dipper", "demo", "--once", "--no-loop", "--out", out]
         for name in ("devices", "minutes", "seed"):
             command += [f"--{name}", str(getattr(arguments, name))]
         began = time.perf_counter()

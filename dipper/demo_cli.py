@@ -44,6 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     once.add_argument("--once", action="store_true", help="run --minutes as fast as possible, check the books, exit")
     once.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="where files go (%(default)s)")
     once.add_argument("--json", action="store_true", help="print the ledger as JSON")
+    once.add_argument("--no-loop", action="store_true", help="leave out the closed loop with and without health scores")
     parser.set_defaults(run=run)
 
 
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_checked(arguments: argparse.Namespace) -> int:
     """--once."""
+    from dipper import loop
     from dipper.demo_once import run_once
     from dipper.score import in_words
 
@@ -65,6 +67,10 @@ def run_checked(arguments: argparse.Namespace) -> int:
         print_ledger(outcome.ledger)
         print(f"equal to the simulator's own count: {'yes' if outcome.ledger['matches_truth'] else 'NO'}")
         print(in_words(outcome.score))
+    if not arguments.no_loop:
+        looped = loop.write(simulation.from_arguments(arguments), arguments.out)
+        if not arguments.json:
+            print(loop.in_words(looped))
     for difference in outcome.differences:
         print(f"dipper: {difference}", file=sys.stderr)
     return 0 if outcome.clean else 1

@@ -14,8 +14,9 @@ from simulator.conditions import Conditions, Scenario
 from simulator.encode import NOTHING, Body, FleetEncoder, vitals_json
 from simulator.errors import SimulatorError
 from simulator.faults import Fault
-from simulator.placement import Floats
+from simulator.placement import Floats, Placement
 from simulator.rhythm import PEAK_LATENCY_LOG2, Rhythm, traffic_factors
+from simulator.scheduler import Scheduler
 from simulator.scope import Bools
 from simulator.traffic import Interval, generate
 from simulator.truth import Truth
@@ -66,6 +67,7 @@ class Fleet:
             Box(d, seed, self.habits.spool_reports, int(t)) for d, t in zip(world.devices, up_since, strict=True)
         ]
         self._flap_until = np.zeros(n, dtype=np.int64)
+        self.scheduler: Scheduler | None = None
         self._before: Conditions | None = None
         self._silent: Bools = np.zeros(n, dtype=bool)  # cannot send now
         self._announced = -1
@@ -86,6 +88,20 @@ class Fleet:
         self._silent = now.off | now.uplink | now.path | now.agent | flapping
         self._before = now
         return self._send(rng, now_ms, spread_ms // grain_ms, grain_ms)
+
+    @property
+    def rows(self) -> Placement:
+        """Who serves whom: the rows that intervals index."""
+        return self._scenario.rows
+
+    def traffic(self, now_ms: int) -> Interval:
+        """The requests of the interval that ended at `now_ms` alone, for runs that need no reports. Use this or `step`,
+        not both. A `scheduler` set on the fleet steers it."""
+        end = now_ms - now_ms % DEFAULT_INTERVAL_MS
+        start = end - DEFAULT_INTERVAL_MS
+        interval = self._generate(np.random.default_rng((self._seed, 6, start)), self._scenario.at(start), start)
+        self.truth.count(interval, self._scenario.rows)
+        return interval
 
     def settle(self, now_ms: int) -> list[Attempt]:
         """Like `step` without new traffic: every silence is over, boxes send what they hold. Empty: all is sent."""
@@ -171,6 +187,9 @@ class Fleet:
         rhythm = traffic_factors(start)[rows.service, rows.client_region]
         serving = ~(now.off | now.uplink)[rows.device]
         weight = now.weight * serving
+        if self.scheduler is not None:
+            weight = self.scheduler.steer(usual := weight)
+            self.scheduler.note(start, usual, weight)
         left = np.bincount(rows.customer, weight, n_customers)
         with np.errstate(divide="ignore", invalid="ignore"):
             takeover = np.where(left > 0, np.minimum(self._totals / left, MOST_TAKEN_OVER), 0.0)
