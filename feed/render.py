@@ -7,6 +7,7 @@ import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import pyarrow as pa
 
@@ -33,6 +34,7 @@ _SCHEMA = pa.schema(
     ]
 )
 _OF_SCORE = ("device", "value", "low", "high", "state", "share", "version", "computed_at", "expires_at")
+_COLUMNS = attrgetter(*_OF_SCORE)
 _OF_BOX = ("model", "device_isp", "device_region")
 
 
@@ -76,7 +78,8 @@ def body(entries: Sequence[Entry], version: int, computed_at: int, kind: str, vi
 
 def _arrow(entries: Sequence[Entry], version: int, computed_at: int) -> bytes:
     scores = [e.score for e in entries]
-    columns = [pa.array([getattr(s, name) for s in scores]) for name in _OF_SCORE]
+    columns = [pa.array(column) for column in zip(*map(_COLUMNS, scores), strict=True)]
+    columns = columns or [pa.array([]) for _ in _OF_SCORE]
     columns[4] = columns[4].cast(pa.utf8()).dictionary_encode()
     columns += [pa.array([s.box.get(name, "") for s in scores], pa.utf8()) for name in _OF_BOX]
     arrays = [array.cast(field.type) for array, field in zip(columns, _SCHEMA, strict=True)]
