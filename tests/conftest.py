@@ -15,7 +15,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "house")
 
 TESTS = Path(__file__).parent
 # They open the embedded engine, of which a process has one at a time; in the order of collection each closes its own.
-ONE_ENGINE = ("dashboards", "dipper", "history")
+ONE_ENGINE = ("dashboards", "dipper", "feed", "history")
 
 
 def pytest_collection_modifyitems(items):
