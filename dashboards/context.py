@@ -3,13 +3,14 @@ context is process-global: set once before serving, read on every run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from contracts.entities import Change
+from contracts.entities import Change, Customer
 from contracts.incidents import Action, Incident
 from contracts.protocols import Registry
+from contracts.sla import Month
 from dashboards.model import Books, CustomerSeries, Fleet
 from dashboards.people import OPERATOR, Person
 from history.query_cells import CellAnswer, CellQuestion
@@ -62,6 +63,12 @@ class Backend(Protocol):
     def changes(self, start: int, end: int) -> tuple[Change, ...]:
         """What people changed."""
 
+    def promised_months(self, customer: str, now: int) -> Sequence[Month]:
+        """Months up to now for which a customer has a service level, newest first."""
+
+    def report(self, customer: Customer, month: Month, now: int) -> Mapping[str, Any]:
+        """A customer's month against its objectives: history.sla_report's document."""
+
     def scan(self, question: CellQuestion) -> Iterator[Scan]:
         """Sums by box, read from slices piece by piece; slow. Raises ContractError."""
 
@@ -70,6 +77,7 @@ class Backend(Protocol):
 class Context:
     """`now`: clock in ms UTC, the fleet's own time when that is simulated. `status`: the pipeline's state, quick to
     ask, with any of the keys of PIPELINE_KEYS; what is absent or None is shown as "no data".
+    `report_font`: what report.fonts is asked for.
     `act`: records what somebody does to an incident, raises contracts.protocols.LogError when it cannot; None: these
     pages only read. `person`: who looks; None: whoever reaches these pages is an operator."""
 
@@ -78,6 +86,7 @@ class Context:
     now: Callable[[], int]
     status: Callable[[], Mapping[str, float | None]] = field(default=dict)
     demo: bool = False
+    report_font: str | None = None
     act: Callable[[Action], None] | None = None
     person: Callable[[], Person] | None = None
 

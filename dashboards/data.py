@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from contracts.columns import FAILURE_NAMES, STATUS_NAMES
-from contracts.entities import Change
+from contracts.entities import Change, Customer
 from contracts.histogram import COMPUTE_SERVICE
 from contracts.incidents import Incident
 from contracts.protocols import Store
+from contracts.sla import Month
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
 from dashboards.lens import STALE_AFTER_MS
 from dashboards.model import (
@@ -35,7 +36,10 @@ from history.query_cells import CellAnswer, CellQuestion, cells, values_of
 from history.query_model import CustomerOverview, Exemplar, GroupBoxes, RejectedReason, Series
 from history.query_pipeline import PipelineState, pipeline_state
 from history.query_raw import Scan, scan
+from history.sla_causes import IncidentCauses
+from history.sla_report import Asked, promised_months, report
 
+REPORT_SHARE_S = 30.0
 REFERENCE_SHARE_S = 60.0  # the past changes little
 PRESENT_MS = 5 * MINUTE_MS  # what the pages call now
 REFERENCES = (("week", 7 * DAY_MS), ("day", DAY_MS), ("hour", HOUR_MS))
@@ -122,6 +126,21 @@ class HistoryBackend:
     def cells(self, question: CellQuestion) -> CellAnswer:
         """Any measure by any dimensions."""
         return self._answers.get(("cells", repr(question)), self._share_s, lambda: cells(self._store, question))
+
+    def promised_months(self, customer: str, now: int) -> Sequence[Month]:
+        """Months up to now for which a customer has a service level, newest first."""
+        return self._answers.get(
+            ("promised", customer, now // MINUTE_MS), self._share_s, lambda: promised_months(self._store, customer, now)
+        )
+
+    def report(self, customer: Customer, month: Month, now: int) -> Mapping[str, Any]:
+        """A customer's month against its objectives."""
+        asked = Asked(customer.id, customer.name, month)
+        return self._answers.get(
+            ("report", asked),
+            REPORT_SHARE_S,
+            lambda: report(self._store, asked, now, IncidentCauses(self._store)),
+        )
 
     def values(self, dimension: str, start: int, end: int) -> tuple[str, ...]:
         """Values of a dimension in [start, end), most traffic first."""

@@ -10,7 +10,7 @@ import streamlit as st
 
 from contracts.entities import Customer
 from dashboards import customer as customer_view
-from dashboards import explore_page, frontend, guard, ledger, markup, overview, pipeline, triage_page
+from dashboards import explore_page, frontend, guard, ledger, markup, overview, pipeline, sla_page, triage_page
 from dashboards.context import Context
 from dashboards.figures import customer_figure
 from dashboards.lens import Lens
@@ -25,6 +25,7 @@ def pages(lens: Lens) -> dict[str, Any]:
         "overview": overview_page,
         "triage": triage_page.triage_page,
         "customer": customer_page,
+        "sla": sla_page.sla_page,
         "explore": explore_page.explore_page,
         "ledger": ledger_page,
     }

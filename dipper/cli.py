@@ -38,12 +38,14 @@ COMMANDS = (
     "dipper.quality_cli",
     "dipper.objectives_cli",
     "dipper.report_cli",
+    "dipper.share_cli",
     "dipper.registry_cli",
     "dipper.registry_file_cli",
     "dipper.changes_cli",
     "dipper.incidents_cli",
     "dipper.rejected_cli",
     "dipper.history_cli",
+    "dipper.erase_cli",
     "dipper.localise_cli",
 )
 WRONG_INPUT = (SettingsError, ContractError, SimulatorError, BindRefused)

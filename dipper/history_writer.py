@@ -16,6 +16,7 @@ from contracts.topics import SLICES
 from dipper.clock import wall_clock
 from dipper.metrics import NO_LABELS, Reading
 from dipper.parts import Base, SinkPart, ThreadPart, WatchSettings
+from dipper.report_operations import Settler
 from dipper.seat import Seat
 from dipper.settings import ProcessSettings
 from dipper.shell import Shell
@@ -47,6 +48,7 @@ class HistoryWriter:
         self._sink: Sink | None = None
         self._tally = Tally()
         self._last_kept_ms = 0
+        self._settler = Settler(store)
         self.paused = threading.Event()
 
     def apply_for(self, kafka: KafkaSettings, client_id: str, **limits: Any) -> Seat:
@@ -70,8 +72,11 @@ class HistoryWriter:
         self.paused.wait(STEP_TIMEOUT_S)
 
     def keep(self) -> None:
-        """Retention, now and then, by whoever works."""
+        """Retention and service levels, now and then, by whoever works."""
         now = self._clock()
+        sink = self._sink
+        if self.seat.held() and sink is not None:
+            self._settler.step(now, lambda: sink.status(now))
         if self.seat.held() and now - self._last_kept_ms >= KEEP_EVERY_MS:
             dropped = expire(self._store, now, self._retention)
             self._last_kept_ms = now

@@ -18,12 +18,14 @@ from dashboards.data import HistoryBackend
 from dashboards.server import ASGIApp, Receive, Scope, Send, mount, streamlit_app
 from dipper import control
 from dipper.clock import wall_clock
+from dipper.customer_side import CustomerSide
 from dipper.engine import Engine
 from dipper.feed_side import FeedSide
 from dipper.incident_operations import record_action
 from dipper.operations import Operations, Parts
 from dipper.parts import GatewayPart, ReaderPart, SinkPart, StreamsPart, ThreadPart, TriagePart, WatchSettings
-from dipper.settings import ProcessSettings, settings_of
+from dipper.report_operations import Settler
+from dipper.settings import ProcessSettings, environment, settings_of
 from dipper.shell import Opening, Shell, beside
 from dipper.watch import Watch
 from dipper.worker import Worker
@@ -59,6 +61,8 @@ class Service(Shell):
         self._pause = threading.Event()
         feed = settings_of(FeedSettings, engine.policy["feed"])
         self.feed = FeedSide(engine.log, engine.store, engine.registry, engine.clock, feed)
+        self.customers = CustomerSide(engine.store, engine.registry, engine.clock, engine.paths.root, environment())
+        self._settler = Settler(engine.store)
         chance = random.Random()
         workers = [
             Worker("streams", lambda: engine.streams.step(STEP_TIMEOUT_S), engine.clock, chance),
@@ -107,7 +111,8 @@ class Service(Shell):
 
     def listeners(self) -> list[Opening]:
         """Pages, gateway and health together; boxes on their own listener when one is named."""
-        local: ASGIApp = mount(beside(self.watch, self.feed.beside(self.engine.gateway)), streamlit_app())
+        gateway = self.customers.beside(self.feed.beside(self.engine.gateway))
+        local: ASGIApp = mount(beside(self.watch, gateway), streamlit_app())
         openings = [Opening(local, self.settings.local, "DIPPER_PORT")]
         if self.settings.public is not None:
             openings.append(Opening(only_public(self.engine.gateway), self.settings.public, "DIPPER_PUBLIC", tls=True))
@@ -140,8 +145,9 @@ class Service(Shell):
         self.engine.store_step(self.engine.clock())
 
     def _keep(self) -> None:
-        """Retention, now and then."""
+        """Retention and service levels, now and then."""
         now = self.engine.clock()
+        self._settler.step(now, lambda: self.engine.sink.status(now))
         if now - self._last_kept_ms >= KEEP_EVERY_MS:
             dropped = self.engine.expire(now)
             self._last_kept_ms = now

@@ -30,6 +30,7 @@ ENVIRONMENT: dict[str, str] = {
     "DIPPER_TLS_KEY": "its private key file",
     "DIPPER_METRICS": "HOST:PORT of a listener for /metrics, /healthz and /readyz alone, with a token (default: none)",
     "DIPPER_METRICS_TOKEN": "what Prometheus shows there as its bearer token, 16 characters or more",
+    "DIPPER_SHARE_KEY": "key of links to reports, 64 hex digits or more (default: share.key in the data directory)",
     "DIPPER_REPORT_FONT": "font of reports as PDF, FILE or REGULAR:BOLD (default: one of the system's)",
     "DIPPER_POLICY": "TOML file with policy numbers that differ from the defaults",
 }

@@ -15,6 +15,7 @@ from history.sla_account import OPEN, SEALED, Causes, Document, account, no_caus
 from history.sla_minutes import known_through, restated
 from history.sla_seal import seal, sealed, state, statements
 
+_SEALED = "SELECT DISTINCT customer, name, month FROM sla_seals"
 OLDEST_MS = 400 * DAY_MS  # minutes are kept no longer
 
 
@@ -120,14 +121,16 @@ def settle(store: Store, now: int, complete_through: int, causes: Causes = no_ca
 def _unsealed(store: Store, known: list[Version], began: int | None, now: int) -> list[tuple[Version, Month]]:
     if began is None:
         return []
+    seals = store.query(_SEALED)
+    closed = set(zip(*seals.values(), strict=True))
     found = []
     month = Month.at(max(began - DAY_MS, now - OLDEST_MS), ZoneInfo("UTC"))
     last = Month.at(now + DAY_MS, ZoneInfo("UTC"))
     while month <= last:
         for version in in_force(known, month):
             level = version.level
-            start, end = month.span(level.zone)
-            if began < end <= now and start >= 0 and sealed(store, level.customer, level.name, month) is None:
+            _, end = month.span(level.zone)
+            if began < end <= now and (level.customer, level.name, str(month)) not in closed:
                 found.append((version, month))
         month = month.next()
     return found

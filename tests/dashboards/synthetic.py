@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from contracts.entities import Change, Customer, DeviceAttributes, Objective, SchedulingRule
 from contracts.incidents import Action, Incident
 from contracts.protocols import DeviceKey
+from contracts.sla import Month
 from contracts.times import DAY_MS, MINUTE_MS, from_rfc3339
 from dashboards.context import Context
 from dashboards.lens import STALE_AFTER_MS, Lens
@@ -34,6 +35,7 @@ from history.query_cells import QUANTILES, RATES, CellAnswer, CellQuestion, stat
 from history.query_model import Exemplar
 from history.query_raw import Scan
 from tests.dashboards.made_incidents import make_changes, make_exemplars, make_incidents, make_signals, onset_of
+from tests.dashboards.report.documents import OCT, document
 
 NOW = from_rfc3339("2026-03-12T12:03:20Z")
 _NAMES = ("Kestrel Video", "Lark Live", "Heron Downloads", "Plover Sport", "晨星视频", "Dunlin Games", "Wren Radio")
@@ -251,6 +253,12 @@ class SyntheticBackend:
         half = (question.start + question.end) // 2
         yield Scan(half, 500, {"box-0007": 40, "box-0113": 2}, {"box-0007": 900, "box-0113": 1_100})
         yield Scan(question.start, 990, {"box-0007": 80, "box-0113": 5}, {"box-0007": 1_800, "box-0113": 2_300})
+
+    def promised_months(self, customer: str, now: int) -> Sequence[Month]:
+        return [OCT] if customer != "c002" else []
+
+    def report(self, customer: Customer, month: Month, now: int) -> Mapping[str, Any]:
+        return document(name=customer.name)
 
     def books(self, now: int) -> Books:
         if self.empty:

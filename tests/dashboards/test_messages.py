@@ -24,7 +24,7 @@ FOLDER = Path(dashboards.__file__).parent
 # Keys that code builds: prefix -> what may follow.
 BUILT = {
     "control.": set(CONTROLS),
-    "page.": {"overview", "triage", "customer", "explore", "ledger"},
+    "page.": {"overview", "triage", "customer", "sla", "explore", "ledger"},
     "measure.": set(MEASURES),
     "headline.": set(SENTENCES),
     "incident.kind.": {kind.partition(".")[0] for kind in KINDS},

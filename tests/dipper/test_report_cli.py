@@ -109,3 +109,14 @@ def test_objectives_that_overlap_or_rewrite_the_past_are_refused(data, capsys, t
     assert (code, "a change never rewrites the past" in err) == (2, True)
     code, _, err = ran(capsys, "objectives", "apply", tmp_path / "none.yaml", "--data", data)
     assert (code, "none.yaml: expected a readable file" in err) == (2, True)
+
+
+def test_who_left_is_erased_with_a_record_and_only_on_purpose(data, capsys):
+    code, _, err = ran(capsys, "erase", "customer", "acme", "--data", data)
+    assert (code, "expected --reason TEXT and --yes" in err) == (2, True)
+    arguments = ("erase", "customer", "acme", "--reason", "contract ended", "--yes", "--json", "--data", data)
+    code, out, _ = ran(capsys, *arguments)
+    assert code == 0
+    assert json.loads(out)["rows"]["minutes"] == 10
+    assert ran(capsys, "objectives", "list", "--data", data)[1] == "no objectives\n"
+    assert "acme has an objective (it has none" in ran(capsys, "report", "acme", "2026-09", "--data", data)[2]

@@ -1,0 +1,118 @@
+"""Signed links to one report of one customer, which expire: whoever holds one needs no account.
+
+A link's text is `PAYLOAD.MAC` in base64url: the payload names customer, month and expiry, the MAC is HMAC-SHA256 over
+it with the deployment's key. Nothing is stored; a new key ends all links at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts.auth import check_id
+from contracts.errors import ContractError
+from contracts.sla import Month
+from contracts.times import DAY_MS, MAX_TIME_MS
+from dipper.settings import SettingsError
+
+VARIABLE = "DIPPER_SHARE_KEY"
+FILE = "share.key"
+KEY_BYTES = 32
+LONGEST_MS = 400 * DAY_MS
+MAX_CHARS = 600
+_CONTEXT = b"dipper-share-1\n"
+
+
+class LinkRefused(ValueError):
+    """A link that opens nothing; `reason` is `tampered` or `expired`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a link opens, and until when (ms UTC)."""
+
+    customer: str
+    month: Month
+    expires_at: int
+
+
+def link(key: bytes, share: Share) -> str:
+    """The text of a link."""
+    payload = json.dumps([share.customer, str(share.month), share.expires_at], separators=(",", ":")).encode()
+    return f"{_text(payload)}.{_text(hmac.digest(key, _CONTEXT + payload, 'sha256'))}"
+
+
+def opened(key: bytes, text: str, now: int) -> Share:
+    """What a link opens. Raises LinkRefused."""
+    payload, dot, mac = text.partition(".")
+    try:
+        if not dot or len(text) > MAX_CHARS:
+            raise ValueError
+        data, signed = _bytes(payload), _bytes(mac)
+        if not hmac.compare_digest(hmac.digest(key, _CONTEXT + data, "sha256"), signed):
+            raise ValueError
+        customer, month, expires_at = json.loads(data)
+        share = Share(check_id("customer", customer), Month.parse(month), int(expires_at))
+    except (ValueError, binascii.Error, ContractError):
+        raise LinkRefused("tampered") from None
+    if now >= share.expires_at:
+        raise LinkRefused("expired")
+    return share
+
+
+def checked(share: Share, now: int) -> Share:
+    """A share that may be signed. Raises ContractError."""
+    check_id("customer", share.customer)
+    if not now < share.expires_at <= min(now + LONGEST_MS, MAX_TIME_MS):
+        raise ContractError("bad_share", "expires_at", "a time to come, within 400 days", share.expires_at)
+    return share
+
+
+def share_key(environment: Mapping[str, str], data: Path) -> bytes:
+    """The key: 64 hex digits in DIPPER_SHARE_KEY, else of a file in the data directory, made when it is missing."""
+    text = environment.get(VARIABLE)
+    if text:
+        try:
+            key = bytes.fromhex(text)
+        except ValueError:
+            key = b""
+        if len(key) < KEY_BYTES:
+            raise SettingsError(f"{VARIABLE}: expected at least {2 * KEY_BYTES} hex digits, got {len(text)} characters")
+        return key
+    path = data / FILE
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        key = path.read_bytes()
+        if len(key) != KEY_BYTES:
+            raise SettingsError(f"{path}: expected {KEY_BYTES} bytes of a key, got {len(key)}") from None
+        return key
+    key = secrets.token_bytes(KEY_BYTES)
+    with os.fdopen(fd, "wb") as file:
+        file.write(key)
+        file.flush()
+        os.fsync(file.fileno())
+    return key
+
+
+def _text(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _bytes(text: str) -> bytes:
+    """Raises ValueError for anything but the one canonical form."""
+    data = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    if _text(data) != text:
+        raise ValueError("not canonical")
+    return data
