@@ -198,6 +198,10 @@ class StreamsPart(ReaderPart):
 class TriagePart(ReaderPart):
     """Detection and incidents in this process."""
 
+    def behind_s(self, status: Status) -> float | None:
+        """As of StreamsPart."""
+        return status.get("lag_s") if status.get("lag_records") else None
+
     names: ClassVar[Mapping[str, str]] = {
         "dipper_records_total": "records",
         "dipper_lag_seconds": "lag_s",

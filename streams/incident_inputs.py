@@ -16,7 +16,7 @@ from contracts.entities import Change, change_from_json
 from contracts.errors import ContractError
 from contracts.incidents import Action, action_from_json
 from contracts.protocols import StoredRecord
-from contracts.times import MINUTE_MS, WATERMARK_DELAY_MS
+from contracts.times import MINUTE_MS, PLACEMENT_TTL_MINUTES, WATERMARK_DELAY_MS
 from streams.detect import ServiceMinute, read_minutes
 from streams.detect_measures import Promises, Service
 
@@ -35,6 +35,7 @@ _TABLES = {
     topics.VITALS.name: VITALS,
 }
 _PATIENCE_MS = 2 * MINUTE_MS  # how long a minute waits for a partition that others are ahead of
+_EMITTED_FOR_MS = (PLACEMENT_TTL_MINUTES - 5) * MINUTE_MS
 _PARTITION_MEMORY_MS = 5 * MINUTE_MS
 
 
@@ -101,6 +102,11 @@ class Inputs:
         """Gateway's time up to which reports have become minutes."""
         behind = self.newest_report - (self.emitted_at + WATERMARK_DELAY_MS) if self.emitted_at else 0
         return self.clock - max(0, behind)
+
+    @property
+    def expecting(self) -> bool:
+        """Whether minutes must go on: they do for an hour after the last traffic, and then stop by themselves."""
+        return bool(self.newest_report) and self.clock - self.newest_report < _EMITTED_FOR_MS
 
     def ready(self, after: int, *, drained: bool) -> Iterator[tuple[int, dict[Service, ServiceMinute]]]:
         """Minutes that every partition has shown, ascending; what is not after `after` is let go. `drained`: nothing

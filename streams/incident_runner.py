@@ -132,7 +132,8 @@ class TriageRunner:
         self._act()
         self._hear(drained)
         if self._inputs.clock:
-            self._own.look(now, self._inputs.seen_until, blind=self._silence.blind)
+            seen_until = self._inputs.seen_until if self._inputs.expecting else now
+            self._own.look(now, seen_until, blind=self._silence.blind)
             self._book.tick(self._inputs.clock)
         for minute, services in self._inputs.ready(0, drained=drained):
             self._judge(minute, services)

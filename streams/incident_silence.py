@@ -2,7 +2,8 @@
 their return tells. Pure: reports and vitals in, incidents in the book.
 
 While a box is silent nobody can know why: it is called off until it comes back. With the same boot it only could not
-send (uplink); with a new boot on a machine that ran on, its agent was dead; else the machine was off.
+send (uplink); with a new boot on a machine that ran on, or that served meanwhile, its agent was dead; else the machine
+was off.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class _Box:
     boot_before: str = ""
     silent_since: int = 0
     uptime_since: int | None = None  # when its machine started, as vitals of the present boot say
+    served: bool = False  # reports of the new boot tell of traffic while it was silent
 
 
 class SilenceWatch:
@@ -67,14 +69,16 @@ class SilenceWatch:
 
     def reports(self, rows: Any) -> None:
         """A RecordBatch of headers of reports."""
-        names = ("device", "boot", "received_at", "device_isp", "device_region", "requests")
+        names = ("device", "boot", "received_at", "device_isp", "device_region", "requests", "start")
         columns = [rows.column(name).to_pylist() for name in names]
-        for device, boot, received_at, isp, region, requests in zip(*columns, strict=True):
+        for device, boot, received_at, isp, region, requests, start in zip(*columns, strict=True):
             box = self._boxes.get(device)
             if box is None:
                 box = self._boxes[device] = _Box(received_at, boot, requests=requests)
             if box.silent and box.back_at is None:
-                box.back_at, box.boot_before, box.uptime_since = received_at, box.boot, None
+                box.back_at, box.boot_before, box.uptime_since, box.served = received_at, box.boot, None, False
+            if box.back_at is not None and box.silent_since < start < box.back_at - MINUTE_MS and requests:
+                box.served = True
             box.heard = max(box.heard, received_at)
             box.boot, box.isp, box.region = boot, isp, region
             box.requests += (requests - box.requests) / _RATE_REPORTS
@@ -96,6 +100,7 @@ class SilenceWatch:
             if box.back_at is not None:
                 self._back(device, box, now)
         if now < self._trusted_from:
+            self.blind = self.blind and self._is_blind(now, [])  # being blind is what froze us: it must be able to end
             return
         fresh = self._newly_silent(now)
         self.blind = self._is_blind(now, fresh)
@@ -241,6 +246,8 @@ class SilenceWatch:
         """Why it was silent; None while its vitals may still come."""
         if not box.boot_before or box.boot == box.boot_before:
             return SILENCE_UPLINK
+        if box.served:
+            return SILENCE_AGENT
         if box.uptime_since is not None:
             return SILENCE_AGENT if box.uptime_since < box.silent_since else SILENCE_BOX
         return None if now - (box.back_at or now) < _VITALS_WAIT_MS else SILENCE_BOX

@@ -79,11 +79,12 @@ def minute(n: int) -> int:
     return T0 + n * MINUTE_MS
 
 
-def reports(boxes: Mapping[str, tuple[str, str, str]], at: int) -> Any:
-    """Headers of one report per box: device -> (boot, isp, region), received at a time."""
+def reports(boxes: Mapping[str, tuple[str, str, str]], at: int, start: int | None = None) -> Any:
+    """Headers of one report per box: device -> (boot, isp, region), received at a time, of the interval just before or
+    of one that began at `start`."""
     n = len(boxes)
     values: dict[str, Any] = {c.name: [""] * n if c.dtype in ("string", "text") else [0] * n for c in REPORTS}
     values |= {"device": list(boxes), "boot": [b for b, _, _ in boxes.values()], "received_at": [at] * n}
     values |= {"device_isp": [i for _, i, _ in boxes.values()], "device_region": [r for _, _, r in boxes.values()]}
-    values |= {"requests": [100] * n}
+    values |= {"requests": [100] * n, "start": [at - 10_000 if start is None else start] * n}
     return batch(REPORTS, values, pa)

@@ -39,17 +39,17 @@ def open_runner(log: EmbeddedLog) -> TriageRunner:
     return TriageRunner(log, SETTINGS, lambda: OBJECTIVES)
 
 
-def feed(log: EmbeddedLog, network: Network, n: int, worse: Worse = nothing) -> int:
+def feed(log: EmbeddedLog, network: Network, n: int, worse: Worse = nothing, *, heard: bool = True) -> int:
     """Minute n as the gateway and the quality job write it; returns the time afterwards."""
     minutes, cube = network.minute(n, worse)
     at = minute(n + 1) + 20_000
-    heard = [
+    told = [
         Record(topics.REPORTS.name, b"", to_bytes(reports(BOXES, t), pa), t, 0)
         for t in range(minute(n) + 10_000, minute(n + 1) + 1, 10_000)
     ]
     log.submit(
         [
-            *heard,
+            *(told if heard else []),
             Record(topics.QUALITY_CUBE.name, b"", to_bytes(cube, pa), at, 0),
             Record(topics.QUALITY_MINUTES.name, b"", to_bytes(minutes, pa), at, 0),
         ]
@@ -178,6 +178,16 @@ def test_our_own_lag_is_one_incident_and_freezes_the_rest(log: EmbeddedLog) -> N
         feed(log, network, n)
     runner.step(minute(CALM + 16))
     assert [i.state for i in newest(log).values()] == ["resolved"]
+
+
+def test_a_network_without_traffic_is_no_lag_of_ours(log: EmbeddedLog) -> None:
+    network = Network()
+    runner = open_runner(log)
+    run(log, runner, [nothing] * 3, network)
+    for n in range(3, 62):  # minutes go on for an hour without a report, then end
+        runner.step(feed(log, network, n, heard=False))
+    runner.step(minute(90))
+    assert not [i for i in newest(log).values() if i.kind == "self.lag" and i.active]
 
 
 def test_poison_is_counted_and_passed_over(log: EmbeddedLog) -> None:

@@ -123,6 +123,18 @@ def test_a_place_gone_dark_is_one_incident(gone: set[int], where: dict[str, str]
     assert [i.state for i in fleet.incidents()] == ["resolved"]
 
 
+def test_a_box_that_served_while_silent_had_a_dead_agent() -> None:
+    fleet = Fleet()
+    fleet.run(300)
+    fleet.silent = {"box-07"}
+    fleet.run(600)
+    fleet.back(["box-07"], new_boot=True)
+    told = reports({"box-07": ("boot-2", *fleet.place("box-07"))}, fleet.now + 1, start=fleet.now - 5 * MINUTE_MS)
+    fleet.watch.reports(told)
+    fleet.run(60)
+    assert [(i.kind, i.state) for i in fleet.incidents()] == [("silence.agent", "resolved")]
+
+
 def test_single_boxes_elsewhere_have_incidents_of_their_own() -> None:
     fleet = Fleet()
     fleet.run(300)
