@@ -95,7 +95,7 @@ def _check_server(settings: Settings, key: DeviceKey, system_ms: Callable[[], in
     try:
         transport = open_transport(settings, key.device, os.environ)
         try:
-            answer = transport.post(TELEMETRY_PATH, body, headers)
+            answer = transport.post(TELEMETRY_PATH, body, lambda: headers)
         finally:
             transport.close()
     except AgentError as error:

@@ -24,7 +24,7 @@ def enroll(server: str, device: str, token: str, key_file: Path, ca_file: str = 
         raise ConfigError(f"server: expected https, because the answer holds the key; got {server!r}")
     transport = Transport(server, ca_file, TIMEOUT_S)
     try:
-        answer = transport.post(ENROLL_PATH, json.dumps({"device": device, "token": token}).encode(), {})
+        answer = transport.post(ENROLL_PATH, json.dumps({"device": device, "token": token}).encode(), dict)
     finally:
         transport.close()
     if answer.status != 201:

@@ -13,7 +13,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from agent_exporter.errors import SendError
-from agent_exporter.transport import Answer
+from agent_exporter.transport import Answer, Headers
 from contracts.auth import SENT_AT_HEADER, SERVER_TIME_HEADER
 from contracts.kafka import KafkaSettings, client_options
 from contracts.times import AUTH_WINDOW_MS
@@ -31,23 +31,24 @@ class KafkaTransport:
         self._topic = topic
         self._producer: Any = None
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:  # noqa: ARG002
-        """Append one report; `path` is the gateway's and not used. 200 once it is acknowledged, with the brokers' time
-        as the server's. 401 when that is so far from `sent_at` that the intake will refuse the record: the sender then
-        corrects the clock and sends again. Raises SendError without acknowledgement."""
+    def post(self, path: str, body: bytes, headers: Headers) -> Answer:  # noqa: ARG002
+        """Append one report, as of Poster; `path` is the gateway's and not used. 200 once it is acknowledged, with the
+        brokers' time as the server's. 401 when that is so far from `sent_at` that the intake will refuse the record:
+        the sender then corrects the clock and sends again. Raises SendError without acknowledgement."""
         try:
-            appended_at = self._append(body, headers)
+            if self._producer is None:
+                self._producer = self._connect()
+            stated = headers()
+            appended_at = self._append(body, stated)
         except (KafkaError, OSError) as error:
             self.close()
             raise SendError(f"no acknowledgement from Kafka: {error or type(error).__name__}") from error
         answer = {SERVER_TIME_HEADER: str(appended_at)}
-        if abs(appended_at - int(headers[SENT_AT_HEADER])) > AUTH_WINDOW_MS:
+        if abs(appended_at - int(stated[SENT_AT_HEADER])) > AUTH_WINDOW_MS:
             return Answer(401, answer, b'{"detail":"the clock is too far from the brokers\'"}')
         return Answer(200, answer, b"")
 
     def _append(self, body: bytes, headers: Mapping[str, str]) -> int:
-        if self._producer is None:
-            self._producer = self._connect()
         key = self._device.encode()
         future = self._producer.send(
             self._topic,

@@ -134,10 +134,15 @@ class Sender:
         shift = self._clock.correction_ms - entry.correction_ms
         if shift and not entry.maybe_delivered:
             body = shifted(body, shift)
-        sent = self._clock.system()
-        key = self._key
-        headers = headers_for(key.key, key.device, entry.boot, entry.seq, sent + self._clock.correction_ms, body)
-        headers["Content-Encoding"] = "gzip"
+        sent, key = self._clock.system(), self._key
+
+        def headers() -> dict[str, str]:
+            nonlocal sent
+            sent = self._clock.system()
+            at = sent + self._clock.correction_ms
+            signed = headers_for(key.key, key.device, entry.boot, entry.seq, at, body)
+            return {**signed, "Content-Encoding": "gzip"}
+
         try:
             answer = self._transport.post(TELEMETRY_PATH, body, headers)
         except SendError as error:

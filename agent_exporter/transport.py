@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -27,11 +27,16 @@ class Answer:
     body: bytes
 
 
+Headers = Callable[[], Mapping[str, str]]
+
+
 class Poster(Protocol):
     """What the sender needs of a transport."""
 
-    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
-        """One request. Raises SendError when no answer came."""
+    def post(self, path: str, body: bytes, headers: Headers) -> Answer:
+        """One request. `headers` are asked for when the connection is there and the request goes out at once, so that
+        the time they state is the time of sending, however long connecting took. Raises SendError when no answer
+        came."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -73,12 +78,11 @@ class Transport:
             except (OSError, ssl.SSLError) as error:
                 raise ConfigError(f"ca_file: {ca_file!r} cannot be used: {error}") from None
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """One request. Raises SendError when no answer came."""
-        sent = {"User-Agent": f"dipper-agent/{__version__}", "Content-Type": "application/json", **headers}
+    def post(self, path: str, body: bytes, headers: Headers) -> Answer:
+        """As of Poster."""
         reused = self._connection is not None
         try:
-            return self._exchange(path, body, sent)
+            return self._exchange(path, body, headers)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as error:
             # The server may close an idle connection at any time; that says nothing about it.
             if not reused:
@@ -86,15 +90,18 @@ class Transport:
         except (OSError, http.client.HTTPException) as error:
             raise SendError(f"no answer: {error or type(error).__name__}") from error
         try:
-            return self._exchange(path, body, sent)
+            return self._exchange(path, body, headers)
         except (OSError, http.client.HTTPException) as error:
             raise SendError(f"no answer: {error or type(error).__name__}") from error
 
-    def _exchange(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def _exchange(self, path: str, body: bytes, headers: Headers) -> Answer:
         if self._connection is None:
             self._connection = self._connect()
         try:
-            self._connection.request("POST", self._prefix + path, body=body, headers=dict(headers))
+            if self._connection.sock is None:
+                self._connection.connect()
+            sent = {"User-Agent": f"dipper-agent/{__version__}", "Content-Type": "application/json", **headers()}
+            self._connection.request("POST", self._prefix + path, body=body, headers=sent)
             response = self._connection.getresponse()
             answer = response.read(MAX_ANSWER_BYTES)
             lower = {name.lower(): value for name, value in response.getheaders()}

@@ -145,7 +145,7 @@ def test_a_clock_out_of_the_window_is_corrected_by_the_brokers(
 def test_a_missing_topic_is_no_answer(kafka: Broker) -> None:
     transport = KafkaTransport(kafka.settings, "box-1", 0.5, topic="no-such-topic")
     with pytest.raises(SendError, match="no acknowledgement"):
-        transport.post("/v1/telemetry", b"x", {"dipper-sent-at": "1"})
+        transport.post("/v1/telemetry", b"x", lambda: {"dipper-sent-at": "1"})
     transport.close()
 
 

@@ -17,7 +17,7 @@ from agent_exporter.entries import Entry
 from agent_exporter.errors import SendError
 from agent_exporter.sender import Sender, shifted
 from agent_exporter.spool import Spool
-from agent_exporter.transport import Answer
+from agent_exporter.transport import Answer, Headers
 from contracts.auth import Envelope, verify
 from contracts.decode import decode
 from contracts.report import Report, Totals, encode
@@ -35,6 +35,7 @@ class Rig:
 
     def __init__(self, root: Path, reply: Reply | None = None, **settings: Any) -> None:
         self.seconds = 100.0
+        self.connecting_s = 0.0
         self.system = T0
         self.spool = Spool(root / "spool", 2**24)
         self.spool.begin_boot("b")
@@ -56,8 +57,11 @@ class Rig:
             reload_key=lambda: self.new_key,
         )
 
-    def post(self, path: str, body: bytes, headers: dict[str, str]) -> Answer:
+    def post(self, path: str, body: bytes, headers_when_connected: Headers) -> Answer:
         assert path == "/v1/telemetry"
+        self.seconds += self.connecting_s
+        self.system += round(1000 * self.connecting_s)
+        headers = dict(headers_when_connected())
         self.posts.append((headers, body))
         return self.reply(headers, body)
 
@@ -85,6 +89,18 @@ class Rig:
 
     def sent(self) -> list[int]:
         return [int(headers["dipper-seq"]) for headers, _ in self.posts]
+
+
+def test_the_time_a_report_states_is_that_of_sending_however_long_connecting_took(tmp_path: Path) -> None:
+    # the gateway takes what lies between the stated time and receipt for an error of the box's clock
+    rig = Rig(tmp_path)
+    rig.connecting_s = 7.0
+    rig.put()
+    rig.sender.step()
+    [(headers, body)] = rig.posts
+    assert int(headers["dipper-sent-at"]) == T0 + 7_000
+    envelope = Envelope("box-1", "b", 1, T0 + 7_000, headers["dipper-signature"])
+    assert verify(KEY.key, envelope, body)
 
 
 def test_request_is_signed_over_the_body_as_sent(tmp_path: Path) -> None:

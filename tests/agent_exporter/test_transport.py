@@ -18,7 +18,7 @@ from tests.agent_exporter.conftest import Sink
 def test_connection_is_kept_between_posts(sink: Sink) -> None:
     transport = Transport(sink.url + "/prefix", "", 5.0)
     for _ in range(3):
-        assert transport.post("/v1/x", b"abc", {"a": "b"}).status == 200
+        assert transport.post("/v1/x", b"abc", lambda: {"a": "b"}).status == 200
     transport.close()
     assert sink.connections == 1
     path, headers, body = sink.requests[0]
@@ -28,10 +28,10 @@ def test_connection_is_kept_between_posts(sink: Sink) -> None:
 def test_answer_has_lower_case_headers_and_a_bounded_body(sink: Sink) -> None:
     sink.answer = lambda *_: (413, {"Dipper-Server-Time": "5"}, b"x" * 200_000)
     transport = Transport(sink.url, "", 5.0)
-    got = transport.post("/", b"", {})
+    got = transport.post("/", b"", dict)
     assert (got.status, got.headers["dipper-server-time"], len(got.body)) == (413, "5", 65_536)
     sink.answer = lambda *_: (200, {}, b"")
-    assert transport.post("/", b"", {}).status == 200
+    assert transport.post("/", b"", dict).status == 200
     transport.close()
 
 
@@ -48,8 +48,8 @@ def test_connection_the_server_closed_meanwhile_is_opened_again() -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         transport = Transport(f"http://127.0.0.1:{server.getsockname()[1]}", "", 5.0)
-        assert transport.post("/", b"", {}).status == 200
-        assert transport.post("/", b"", {}).status == 200
+        assert transport.post("/", b"", dict).status == 200
+        assert transport.post("/", b"", dict).status == 200
         transport.close()
         thread.join()
 
@@ -58,7 +58,7 @@ def test_nobody_listening_is_a_send_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(SendError, match="no answer"):
-        Transport(f"http://127.0.0.1:{port}", "", 1.0).post("/", b"", {})
+        Transport(f"http://127.0.0.1:{port}", "", 1.0).post("/", b"", dict)
 
 
 def test_garbage_for_an_answer_is_a_send_error() -> None:
@@ -73,13 +73,13 @@ def test_garbage_for_an_answer_is_a_send_error() -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         with pytest.raises(SendError):
-            Transport(f"http://127.0.0.1:{server.getsockname()[1]}", "", 1.0).post("/", b"", {})
+            Transport(f"http://127.0.0.1:{server.getsockname()[1]}", "", 1.0).post("/", b"", dict)
         thread.join()
 
 
 def test_server_that_never_answers_times_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(SendError, match="timed out"):
-        Transport(f"http://127.0.0.1:{server.getsockname()[1]}", "", 0.1).post("/", b"", {})
+        Transport(f"http://127.0.0.1:{server.getsockname()[1]}", "", 0.1).post("/", b"", dict)
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +100,10 @@ def test_tls_trusts_the_configured_authority_only(sink: Sink, certificate: tuple
     sink.server.socket = context.wrap_socket(sink.server.socket, server_side=True)
     url = sink.url.replace("http:", "https:")
     trusted = Transport(url, str(cert), 5.0)
-    assert trusted.post("/", b"", {}).status == 200
+    assert trusted.post("/", b"", dict).status == 200
     trusted.close()
     with pytest.raises(SendError, match="certificate verify failed"):
-        Transport(url, "", 5.0).post("/", b"", {})
+        Transport(url, "", 5.0).post("/", b"", dict)
 
 
 def test_missing_authority_file_is_a_config_error(tmp_path: Path) -> None:

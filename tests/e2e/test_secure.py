@@ -120,7 +120,7 @@ def test_a_report_over_http_and_one_over_kafka_reach_history(site):
     report = report_of("box-kafka")
     body, headers = signed("box-kafka", boxes["box-kafka"], report)
     transport = KafkaTransport(site.broker.secured("dipper-node"), "box-kafka", 10.0)
-    assert transport.post("", body, headers).status == 200
+    assert transport.post("", body, lambda: headers).status == 200
     transport.close()
 
     def stored():
@@ -157,7 +157,7 @@ def test_a_wrong_password_and_an_unknown_authority_are_told(site):
     for bad in (replace(good, password="guess"), replace(good, ca=None)):
         transport = KafkaTransport(bad, "box-kafka", 5.0)
         with pytest.raises(SendError, match="no acknowledgement from Kafka"):
-            transport.post("", b"x", headers_for(b"k" * 32, "box-kafka", "b", 1, 1, b"x"))
+            transport.post("", b"x", lambda: headers_for(b"k" * 32, "box-kafka", "b", 1, 1, b"x"))
         transport.close()
         with pytest.raises(LogUnavailable, match=r"refuse us; see DIPPER_KAFKA_SECURITY, .*_PASSWORD and _CA"):
             KafkaLog(bad, client_id="test")
@@ -168,5 +168,5 @@ def test_another_mechanism_works_as_well(site):
     transport = KafkaTransport(settings, "box-kafka", 10.0)
     body = gzip.compress(b"{}")
     headers = headers_for(b"k" * 32, "box-kafka", "b", 1, time.time_ns() // 1_000_000, body)
-    assert transport.post("", body, headers).status == 200
+    assert transport.post("", body, lambda: headers).status == 200
     transport.close()
