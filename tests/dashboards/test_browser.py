@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -166,7 +167,7 @@ def test_zooming_one_panel_zooms_all_and_survives_a_refresh(viewer: BrowserConte
     zoomed = page.evaluate(read)
     set_context(make_context(now=NOW + 60_000))
     page.wait_for_function("document.querySelector('.d-sub').textContent.includes('20:04')")
-    assert page.evaluate(read) == zoomed
+    page.wait_for_function(f"{read} === {json.dumps(zoomed)}")  # the chart follows the text
     assert faults == []
 
 
