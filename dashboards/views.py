@@ -65,10 +65,7 @@ def _draw_overview(context: Context, lens: Lens, chosen: Range) -> None:
     sentence = w("stale.sentence", span=lens.span(lens.now - fleet.newest)) if late else overview.sentence(view, lens)
     status = guard.status_of(context)
     st.html(markup.answer(sentence, _details(lens, chosen, fleet.present_start, fleet.present_end, status)))
-    if late:
-        st.html(markup.stale(lens, fleet.newest))
-    elif pipeline.is_late(status):
-        st.html(pipeline.banner(status, lens))
+    _notice(fleet.newest if late else None, status, lens)
     st.html(markup.figures(overview.key_figures(view, lens)))
     everything = len(view.rows) <= ROWS_FIRST or st.session_state.get("show_all", False)
     shown = len(view.rows) if everything else ROWS_FIRST
@@ -108,6 +105,16 @@ def _details(lens: Lens, chosen: Range, start: int, end: int, status: pipeline.S
     ]
 
 
+def _notice(stale: int | None, status: pipeline.Status, lens: Lens) -> None:
+    """Why figures are old or not complete. Its place is there always: what follows would else be drawn from scratch
+    when a notice comes or goes, and a chart lose its zoom."""
+    place = st.empty()
+    if stale is not None:
+        place.html(markup.stale(lens, stale))
+    elif pipeline.is_late(status):
+        place.html(pipeline.banner(status, lens))
+
+
 # ---- customer
 
 
@@ -138,10 +145,7 @@ def _draw_customer(context: Context, lens: Lens, chosen: Range, customer_id: str
         sentence = w("stale.sentence", span=lens.span(lens.now - data.newest))
     status = guard.status_of(context)
     st.html(markup.answer(sentence, _details(lens, chosen, data.present_start, data.present_end, status)))
-    if late:
-        st.html(markup.stale(lens, data.newest))
-    elif pipeline.is_late(status):
-        st.html(pipeline.banner(status, lens))
+    _notice(data.newest if late else None, status, lens)
     st.html(markup.figures(customer_view.key_figures(view, lens)))
     revision = f"{customer.id} {service} {chosen.name}"
     figure = customer_figure(view, customer_view.titles(view, lens), lens, revision)

@@ -32,6 +32,7 @@ SHARDED_BY = {
     "objective_versions": "customer",
     "sla_statements": "customer",
     "sla_seals": "customer",
+    "erasures": "id",
     "signals": "customer",
     "incidents": "id",
     "incident_actions": "id",
