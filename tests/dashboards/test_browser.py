@@ -33,8 +33,9 @@ async def gateway(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """The pages and a stand-in gateway on a free port, in this process as in the product; refreshed every second."""
-    usual, guard.REFRESH_S = guard.REFRESH_S, 1
+    """The pages and a stand-in gateway on a free port, in this process as in the product; refreshed every few seconds:
+    a refresh ends the drawing of the one before, so on a busy machine a shorter one would let no chart be finished."""
+    usual, guard.REFRESH_S = guard.REFRESH_S, 4
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(mount(gateway, streamlit_app()), log_config=None, access_log=False)
     server = uvicorn.Server(config)
