@@ -49,6 +49,7 @@ format: setup ## rewrite files in the house format
 
 bench: setup ## run every benchmark of benchmarks/ and write JSON results
 	@tools/debian.sh mtail:mtail chromium:chromium
+	@tools/java.sh
 	$(BIN)/python -m benchmarks
 
 bench-detect: setup ## 800 faults on held-out seeds: found, how fast, false incidents, causes, beside other detectors
