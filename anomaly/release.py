@@ -27,11 +27,13 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 PROMOTE, HOLD, ROLL_BACK, INSUFFICIENT = "promote", "hold", "roll back", "insufficient data"
 LENT_REQUESTS = (
     10.0  # of all rows, that the unchanged side of a row is mixed with for `expected_bad`; no verdict uses it
 )
+_LARGEST_LOG = 700.0  # of what a float can hold
 
 
 class BadInput(ValueError):
@@ -135,9 +137,7 @@ def compare(changed: Side, unchanged: Side, settings: ReleaseSettings | None = N
     harm = [_mixture(pair, s.harm_ratios, 1.0) for pair in pairs]
     harm_e = _mean_exp(harm)
     fine_e = _exp(_mixture(pairs[0], s.fine_ratios, s.margin))
-    # The unchanged rate of each row, by that of all rows where a row has few requests.
-    overall = float(x0.sum() / n0.sum()) if n0.sum() > 0 else 0.0
-    expected = float((n1 * (x0 + LENT_REQUESTS * overall) / (n0 + LENT_REQUESTS)).sum())
+    expected = float(expected_bad(changed, unchanged).sum())
     told = Arithmetic(
         changed_bad=float(x1.sum()),
         changed_total=float(n1.sum()),
@@ -156,6 +156,40 @@ def compare(changed: Side, unchanged: Side, settings: ReleaseSettings | None = N
         unchanged_vanished=unchanged.vanished,
     )
     return _verdict(told, s)
+
+
+def expected_bad(changed: Side, unchanged: Side) -> Floats:
+    """Failures of the changed side's matched rows at the unchanged rates, (m,), 0 where a row is not matched: the
+    unchanged rate of each row, by that of all rows where a row has few requests."""
+    n1, x0, n0 = (np.asarray(c, np.float64) for c in (changed.total, unchanged.bad, unchanged.total))
+    matched = (n1 > 0) & (n0 > 0)
+    overall = float(x0[matched].sum() / n0[matched].sum()) if matched.any() else 0.0
+    result: Floats = np.where(matched, n1 * (x0 + LENT_REQUESTS * overall) / (n0 + LENT_REQUESTS), 0.0)
+    return result
+
+
+def course(
+    changed: Side, unchanged: Side, step: Ints, settings: ReleaseSettings | None = None
+) -> tuple[Floats, Floats]:
+    """How evidence grew: e-values of harm and of its absence after each step, (steps,), of requests alone. `step` (m,):
+    of each row, from 0, in the order of time."""
+    s = settings or ReleaseSettings()
+    if len(step) != len(changed.total) or len(changed.total) != len(unchanged.total):
+        raise BadInput(f"step: expected one per row, got {len(step)} for {len(changed.total)} rows")
+    matched = (changed.total > 0) & (unchanged.total > 0)
+    x1, n1, x0, n0 = (
+        np.asarray(column, np.float64)[matched]
+        for column in (changed.bad, changed.total, unchanged.bad, unchanged.total)
+    )
+    count = int(step.max(initial=-1)) + 1
+    result = []
+    for ratios, null in ((s.harm_ratios, 1.0), (s.fine_ratios, s.margin)):
+        rows = _log_ratios((x1 / s.dispersion, n1, x0 / s.dispersion, n0), ratios, null)
+        logs = np.cumsum([np.bincount(step[matched], row, count) for row in rows], axis=1)
+        top = logs.max(axis=0)
+        mean = top + np.log(np.exp(logs - top).mean(axis=0))
+        result.append(np.exp(np.minimum(mean, _LARGEST_LOG)))
+    return result[0], result[1]
 
 
 def _verdict(a: Arithmetic, s: ReleaseSettings) -> Verdict:
@@ -180,17 +214,23 @@ def _verdict(a: Arithmetic, s: ReleaseSettings) -> Verdict:
 
 def _mixture(counts: Sequence[Floats], ratios: tuple[float, ...], null: float) -> float:
     """Logarithm of the mean over `ratios` of the likelihood ratio against `null`. `counts`: x1, n1, x0, n0."""
-    x1, n1, x0, n0 = counts
-    logs = []
-    for r in ratios:
-        p, q = r * n1 / (r * n1 + n0), null * n1 / (null * n1 + n0)
-        logs.append(float((x1 * np.log(p / q) + x0 * np.log((1 - p) / (1 - q))).sum()))
+    logs = [float(row.sum()) for row in _log_ratios(counts, ratios, null)]
     top = max(logs)
     return top + math.log(sum(math.exp(v - top) for v in logs) / len(logs))
 
 
+def _log_ratios(counts: Sequence[Floats], ratios: tuple[float, ...], null: float) -> list[Floats]:
+    """Per ratio the logarithm of each row's likelihood ratio against `null`, (m,)."""
+    x1, n1, x0, n0 = counts
+    logs = []
+    for r in ratios:
+        p, q = r * n1 / (r * n1 + n0), null * n1 / (null * n1 + n0)
+        logs.append(x1 * np.log(p / q) + x0 * np.log((1 - p) / (1 - q)))
+    return logs
+
+
 def _exp(log: float) -> float:
-    return math.exp(min(log, 700.0))
+    return math.exp(min(log, _LARGEST_LOG))
 
 
 def _mean_exp(logs: list[float]) -> float:

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from contracts.entities import Change
 from contracts.protocols import Log, Store
-from dipper.release_side import release
-from feed.app import PREFIX, RELEASES, Feed, FeedSettings, FeedTokens
+from contracts.releases import Release
+from dipper.release_side import judge, recent
+from feed.app import Feed, FeedSettings, FeedTokens, serves
 from feed.book import Book
 from feed.follower import Follower
+
+
+class StoredReleases:
+    """Roll-outs judged from history as of the clock."""
+
+    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+        self._store = store
+        self._clock = clock
+
+    def recent(self) -> Sequence[Change]:
+        """Roll-outs of the last thirty days, newest first. Raises StoreError."""
+        return recent(self._store, self._clock())
+
+    def judge(self, change_id: str) -> Release:
+        """One of them. Raises ContractError for what is none; StoreError."""
+        return judge(self._store, change_id, self._clock())
 
 
 class FeedSide:
@@ -20,9 +38,8 @@ class FeedSide:
         self, log: Log, store: Store, tokens: FeedTokens, clock: Callable[[], int], settings: FeedSettings
     ) -> None:
         book = Book()
-        self.feed = Feed(
-            book, tokens, clock, lambda: self.follower.ready, settings, lambda change: release(store, change, clock())
-        )
+        releases = StoredReleases(store, clock)
+        self.feed = Feed(book, tokens, clock, lambda: self.follower.ready, settings, releases)
         self.follower = Follower(log, book, self.feed.streams.wake)
         self._task: asyncio.Task[None] | None = None
 
@@ -52,10 +69,10 @@ class FeedSide:
         }
 
     def beside(self, app: Any) -> Any:
-        """An application whose requests below /v1/health/ and /v1/releases/ the feed answers."""
+        """An application of whose requests the feed answers those it serves."""
 
         async def dispatch(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "http" and scope["path"].startswith((PREFIX, RELEASES)):
+            if scope["type"] == "http" and serves(scope["path"]):
                 await self.feed(scope, receive, send)
             else:
                 await app(scope, receive, send)

@@ -6,12 +6,15 @@ import asyncio
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 from contracts.auth import ID_PATTERN
+from contracts.entities import Change
+from contracts.errors import ContractError
 from contracts.health import MAX_VERSION, STATES
 from contracts.protocols import StoreError
+from contracts.releases import Release, change_to_json, release_to_json
 from contracts.times import SECOND_MS
 from feed.book import Book, Entry
 from feed.errors import Refusal
@@ -21,7 +24,7 @@ from feed.render import ARROW, LEAST_GZIP_BYTES, Filter, accepts_gzip, body, com
 from feed.settings import FeedSettings
 from feed.stream import Streams
 
-__all__ = ["Feed", "FeedSettings", "FeedTokens"]
+__all__ = ["Feed", "FeedSettings", "FeedTokens", "Releases"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +34,12 @@ OPENAPI = "/v1/health/openapi.json"
 DEVICES = "/v1/health/devices"
 STREAM = "/v1/health/stream"
 STRATA = "/v1/health/strata"
-RELEASES = "/v1/releases/"
+RELEASES = "/v1/releases"
 FILTERS = ("state", "model", "device_isp", "device_region")
 _MOST_CACHED_BYTES = 128 * 1024 * 1024
 _MOST_CACHED = 8
+
+_T = TypeVar("_T")
 
 
 class FeedTokens(Protocol):
@@ -44,10 +49,24 @@ class FeedTokens(Protocol):
         """Name of an accepted token of this scope, or None."""
 
 
+class Releases(Protocol):
+    """Who judges roll-outs; called in threads. Both raise StoreError when history is away."""
+
+    def recent(self) -> Sequence[Change]:
+        """Roll-outs, newest first."""
+
+    def judge(self, change_id: str) -> Release:
+        """One by the id of its change. Raises ContractError for what is none."""
+
+
+def serves(path: str) -> bool:
+    """Whether a request of this path is the feed's."""
+    return path.startswith((PREFIX, RELEASES + "/")) or path == RELEASES
+
+
 class Feed:
     """Serves a book. `ready`: whether the book holds what the topic does. `clock`: ms UTC. Give it requests whose path
-    begins with PREFIX or RELEASES. `releases`: the answer on a roll-out by the id of its change, in a thread; raises
-    Refusal, or StoreError when history is away."""
+    it `serves`."""
 
     def __init__(
         self,
@@ -56,7 +75,7 @@ class Feed:
         clock: Callable[[], int],
         ready: Callable[[], bool],
         settings: FeedSettings | None = None,
-        releases: Callable[[str], bytes] | None = None,
+        releases: Releases | None = None,
     ) -> None:
         self.settings = settings or FeedSettings()
         self.book = book
@@ -117,8 +136,10 @@ class Feed:
             return Answer(200, b"", "text/event-stream")
         if path.startswith(DEVICES + "/"):
             return self._device(scope, path[len(DEVICES) + 1 :])
-        if path.startswith(RELEASES) and self._releases is not None:
-            return await self._release(scope, path[len(RELEASES) :])
+        if self._releases is not None and path == RELEASES:
+            return await self._recent(scope, self._releases)
+        if self._releases is not None and path.startswith(RELEASES + "/"):
+            return await self._release(scope, self._releases, path[len(RELEASES) + 1 :])
         raise Refusal(404, "not_found", f"path: expected one of {', '.join(DOCUMENT['paths'])}", "path")
 
     async def _devices(self, scope: Scope) -> Answer:
@@ -186,16 +207,20 @@ class Feed:
         )
         return Answer(200, document, headers=((b"cache-control", b"private, no-cache"),))
 
-    async def _release(self, scope: Scope, change: str) -> Answer:
+    async def _recent(self, scope: Scope, releases: Releases) -> Answer:
+        Query(scope).end("none")
+        found = await _from_history(releases.recent)
+        return _private({"releases": [change_to_json(change) for change in found]})
+
+    async def _release(self, scope: Scope, releases: Releases, change: str) -> Answer:
         Query(scope).end("none")
         if not ID_PATTERN.match(change):
             raise Refusal(404, "unknown_release", "release: expected the id of a change", "release")
-        assert self._releases is not None
         try:
-            document = await asyncio.to_thread(self._releases, change)
-        except StoreError as error:
-            raise Refusal(503, "history_unavailable", str(error), retry_after_s=5) from None
-        return Answer(200, document, headers=((b"cache-control", b"private, no-cache"),))
+            found = await _from_history(lambda: releases.judge(change))
+        except ContractError as error:
+            raise Refusal(404, error.reason, str(error), error.field) from None
+        return _private(release_to_json(found))
 
     def _strata(self, scope: Scope) -> Answer:
         Query(scope).end("none")
@@ -208,6 +233,16 @@ class Feed:
             "budget": None if budget is None else json.loads(budget.to_json()),
             "exhausted": [] if budget is None else [dict(c.where) for c in budget.cells if c.exhausted],
         }
-        return Answer(
-            200, json.dumps(document, ensure_ascii=False).encode(), headers=((b"cache-control", b"private, no-cache"),)
-        )
+        return _private(document)
+
+
+def _private(document: Any) -> Answer:
+    body = json.dumps(document, ensure_ascii=False).encode()
+    return Answer(200, body, headers=((b"cache-control", b"private, no-cache"),))
+
+
+async def _from_history(question: Callable[[], _T]) -> _T:
+    try:
+        return await asyncio.to_thread(question)
+    except StoreError as error:
+        raise Refusal(503, "history_unavailable", str(error), retry_after_s=5) from None

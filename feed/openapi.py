@@ -6,6 +6,7 @@ from typing import Any
 
 from contracts.auth import ID_PATTERN
 from contracts.health import MAX_VERSION, REASONS, STATES
+from contracts.releases import NEW_IN, VERDICTS
 from feed.errors import PROBLEM_TYPE, TITLES
 
 Schema = dict[str, Any]
@@ -69,18 +70,55 @@ _STRATA = _object(
         "exhausted": {"type": "array", "items": {"type": "object"}},
     }
 )
+_TEXT_OF: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+_INSTANT: Schema = {"type": "string", "format": "date-time"}
+_ROLL_OUT: Schema = {
+    "id": _ID,
+    "kind": {"enum": list(NEW_IN)},
+    "scope": _TEXT_OF,
+    "start": _INSTANT,
+    "end": {"type": ["string", "null"], "format": "date-time"},
+    "author": {"type": "string"},
+    "reference": {"type": "string"},
+    "note": {"type": "string"},
+}
+_MATCHED: Schema = dict.fromkeys(
+    ("changed_bad", "changed_total", "unchanged_bad", "unchanged_total", "expected_bad"), _COUNT
+)
 _RELEASE = _object(
     {
-        "id": _ID,
-        "kind": {"type": "string"},
-        "scope": {"type": "object", "additionalProperties": {"type": "string"}},
-        "start": {"type": "string", "format": "date-time"},
-        "judged_until": {"type": "string", "format": "date-time"},
-        "verdict": {"enum": ["promote", "hold", "roll back", "insufficient data"]},
+        **_ROLL_OUT,
+        "judged_until": _INSTANT,
+        "verdict": {"enum": list(VERDICTS)},
         "why": {"type": "string"},
-        "arithmetic": {"type": "object"},
+        "matched_on": {"type": "array", "items": {"type": "string"}},
+        "arithmetic": _object(
+            {
+                **_MATCHED,
+                "ratio": {"type": ["number", "null"], "description": "changed_bad of expected_bad"},
+                "harm_e": _COUNT,
+                "harm_needed": _COUNT,
+                "fine_e": _COUNT,
+                "fine_needed": _COUNT,
+                "unmatched_requests": _COUNT,
+                "changed_boxes": _COUNT,
+                "changed_vanished": _COUNT,
+                "unchanged_boxes": _COUNT,
+                "unchanged_vanished": _COUNT,
+            }
+        ),
+        "margin": _COUNT,
+        "least_requests": _COUNT,
+        "least_boxes": _COUNT,
+        "steps": {
+            "type": "array",
+            "description": "every five minutes",
+            "items": _object({"at": _INSTANT, **_MATCHED, "harm_e": _COUNT, "fine_e": _COUNT}),
+        },
+        "groups": {"type": "array", "items": _object({"where": _TEXT_OF, **_MATCHED})},
     }
 )
+_RELEASES = _object({"releases": {"type": "array", "items": _object(_ROLL_OUT)}})
 _PROBLEM = _object(
     {
         "type": {"type": "string"},
@@ -190,9 +228,15 @@ DOCUMENT: Schema = {
                 "responses": {"200": _answer("Strata", _STRATA), **_problems(400, 401, 429, 503)},
             }
         },
+        "/v1/releases": {
+            "get": {
+                "summary": "Roll-outs of the last thirty days, newest first: firmware, applications, scheduling rules",
+                "responses": {"200": _answer("Roll-outs", _RELEASES), **_problems(400, 401, 429, 503)},
+            }
+        },
         "/v1/releases/{change}": {
             "get": {
-                "summary": "A firmware roll-out by its change: changed boxes against matched ones, with a verdict",
+                "summary": "A roll-out by its change: what it reached against matched others, with a verdict",
                 "parameters": [{"name": "change", "in": "path", "required": True, "schema": _ID}],
                 "responses": {
                     "200": _answer("The verdict with its arithmetic", _RELEASE),

@@ -18,6 +18,8 @@ from anomaly.release import (
     ReleaseSettings,
     Side,
     compare,
+    course,
+    expected_bad,
 )
 
 PLAIN = ReleaseSettings(dispersion=1.0)
@@ -148,3 +150,14 @@ def test_any_counts_get_a_verdict_with_finite_arithmetic(
     assert verdict.verdict in (PROMOTE, HOLD, ROLL_BACK, INSUFFICIENT)
     assert math.isfinite(verdict.arithmetic.harm_e)
     assert math.isfinite(verdict.arithmetic.fine_e)
+
+
+def test_the_course_of_evidence_ends_where_the_verdict_stands() -> None:
+    changed, unchanged = side([3, 0, 9, 4], [500, 0, 700, 300], boxes=0), side([1, 5, 2, 0], [900, 40, 600, 0], boxes=0)
+    harm, fine = course(changed, unchanged, np.array([0, 0, 1, 2]))
+    told = compare(changed, unchanged).arithmetic
+    assert (harm[-1], fine[-1]) == (pytest.approx(told.harm_e), pytest.approx(told.fine_e))
+    first = compare(side([3, 0], [500, 0], boxes=0), side([1, 5], [900, 40], boxes=0)).arithmetic
+    assert (harm[0], fine[0]) == (pytest.approx(first.harm_e), pytest.approx(first.fine_e))
+    assert expected_bad(changed, unchanged)[[1, 3]].tolist() == [0, 0]
+    assert expected_bad(changed, unchanged).sum() == pytest.approx(told.expected_bad)

@@ -13,25 +13,32 @@ from typing import Any, Self
 
 import uvicorn
 
+from contracts.entities import Change
+from contracts.errors import ContractError
 from contracts.health import Reason, Score
 from contracts.protocols import StoreUnavailable
+from contracts.releases import Comparison, Release, ReleaseStep
 from contracts.times import MINUTE_MS
 from feed.app import Feed, FeedSettings
 from feed.book import Book, Entry, entry_of
-from feed.errors import Refusal
 
 NOW = 1_767_600_000_000
 TOKEN = "let-me-read"
 EASY = FeedSettings(requests_per_s=1e6, requests_burst=1e6)
 
 
-RELEASE = json.dumps(
-    {
-        "id": "change-1", "kind": "firmware", "scope": {"model": "m1", "firmware": "2.0"},
-        "start": "2026-01-05T10:00:00Z",
-        "judged_until": "2026-01-05T11:00:00Z", "verdict": "hold", "why": "neither", "arithmetic": {},
-    }
-).encode()  # fmt: skip
+RELEASE = Release(
+    change=Change("change-1", "firmware", {"model": "m1", "firmware": "2.0"}, NOW - MINUTE_MS, None, "a"),
+    judged_until=NOW,
+    verdict="hold",
+    why="3 of 100",
+    comparison=Comparison(3, 100, 0, 100, 0.0, None, 1.0, 100.0, 1.0, 20.0, 0.0, 5, 0, 5, 0),
+    steps=(ReleaseStep(NOW - MINUTE_MS, 3, 100, 0, 100, 0.0, 1.0, 1.0),),
+    groups=(),
+    margin=1.25,
+    least_requests=1_000.0,
+    least_boxes=5,
+)
 
 
 class Tokens:
@@ -79,14 +86,21 @@ class House:
     def __init__(self, settings: FeedSettings = EASY, *, ready: bool = True) -> None:
         self.book = Book()
         self.now = NOW
-        self.feed = Feed(self.book, Tokens(), lambda: self.now, lambda: ready, settings, self.release)
+        self.feed = Feed(self.book, Tokens(), lambda: self.now, lambda: ready, settings, self)
         self.history_is_away = False
 
-    def release(self, change: str) -> bytes:
+    def recent(self) -> list[Change]:
+        """As who judges releases."""
         if self.history_is_away:
             raise StoreUnavailable("history: no answer")
-        if change != "change-1":
-            raise Refusal(404, "unknown_release", f"release: no change is named {change}", "release")
+        return [RELEASE.change]
+
+    def judge(self, change: str) -> Release:
+        """As who judges releases."""
+        if self.history_is_away:
+            raise StoreUnavailable("history: no answer")
+        if change != RELEASE.change.id:
+            raise ContractError("unknown_release", "release", "the id of a change", change)
         return RELEASE
 
     def get(self, path: str, token: str | None = TOKEN, method: str = "GET", **headers: str) -> tuple[int, dict, bytes]:

@@ -131,14 +131,25 @@ def test_strata_tell_the_budget(house: House) -> None:
 
 
 def test_a_release_is_answered_by_its_change(house: House) -> None:
-    assert house.json("/v1/releases/change-1")["verdict"] == "hold"
+    document = house.json("/v1/releases/change-1")
+    assert (document["verdict"], document["arithmetic"]["ratio"]) == ("hold", None)
+    assert document["steps"][0]["changed_total"] == 100
     assert house.get("/v1/releases/change-2")[0] == 404
     assert house.get("/v1/releases/..%2f")[0] == 404
     assert house.get("/v1/releases/change-1", "guess")[0] == 401
     house.history_is_away = True
-    status, headers, body = house.get("/v1/releases/change-1")
-    assert (status, headers["retry-after"]) == (503, "5")
-    assert b"no answer" in body
+    for path in ("/v1/releases/change-1", "/v1/releases"):
+        status, headers, body = house.get(path)
+        assert (status, headers["retry-after"]) == (503, "5")
+        assert b"no answer" in body
+
+
+def test_releases_are_listed(house: House) -> None:
+    (listed,) = house.json("/v1/releases")["releases"]
+    assert (listed["id"], listed["kind"], listed["end"]) == ("change-1", "firmware", None)
+    assert house.get("/v1/releases", "guess")[0] == 401
+    assert house.get("/v1/releases?since=3")[0] == 400
+    assert house.get("/v1/releasesx")[0] == 404
 
 
 @pytest.mark.parametrize("token", [None, "", "guess"])
