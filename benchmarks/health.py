@@ -18,6 +18,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -29,7 +30,7 @@ import uvicorn
 from benchmarks.common import write_result
 from contracts.arrow import batch
 from contracts.columns import DEVICE_EVIDENCE
-from contracts.health import BUDGET, DRAIN, score_from_json
+from contracts.health import BUDGET, DRAIN, Score, score_from_json
 from contracts.times import MINUTE_MS
 from feed.app import Feed, FeedSettings
 from feed.book import Book, Entry, entry_of
@@ -144,22 +145,62 @@ def snapshots(entries: list[Entry]) -> dict[str, Any]:
         "arrow_ms": best_ms(lambda: body(list(book.entries()), version, 0, ARROW, "full", b"")),
         "delta_of_1000_ms": best_ms(lambda: body(book.since(seen)[0], version, 0, "application/json", "full", b"")),
         "json_full_mb": round(len(full) / 1e6, 1),
-        "http_full_ms": asyncio.run(over_http(book)),
+        **asyncio.run(over_http(book)),
     }
 
 
-async def over_http(book: Book) -> float:
-    """A snapshot through the application, tokens and headers included."""
-    feed = Feed(book, Anybody(), lambda: T0, lambda: True, FeedSettings(requests_burst=1e6))
-    times = []
-    for _ in range(5):
-        feed._cache.clear()
-        began = time.perf_counter()
-        status, _, _ = await call(feed, "GET", "/v1/health/devices", {"authorization": "Bearer x"})
-        times.append(time.perf_counter() - began)
-        if status != 200:
-            raise SystemExit(f"expected a snapshot, got {status}")
-    return round(1000 * statistics.median(times), 1)
+SNAPSHOT = "/v1/health/devices"
+CHANGED_AT_ONCE = 500  # as the follower applies them
+
+
+async def asked(feed: Feed, path: str = SNAPSHOT) -> float:
+    """Milliseconds of one request through the application, tokens and headers included."""
+    began = time.perf_counter()
+    headers = {"authorization": "Bearer x", "accept-encoding": "gzip"}
+    status, _, body = await call(feed, "GET", path, headers)
+    if status != 200 or len(body) < 1_000:
+        raise SystemExit(f"expected a snapshot, got {status}")
+    return 1000 * (time.perf_counter() - began)
+
+
+async def over_http(book: Book) -> dict[str, Any]:
+    """Snapshots through the application: made for the request, made ready before, and asked for in turns while a
+    minute's third of all boxes changes."""
+    feed = Feed(book, Anybody(), lambda: time.time_ns() // 1_000_000, lambda: True, FeedSettings(requests_burst=1e6))
+    brief = f"{SNAPSHOT}?view=brief"
+    made = [await asked(feed) for _ in range(1)] + [await asked(feed, brief) for _ in range(1)]
+    ready = [await asked(feed, brief) for _ in range(20)]
+    keeping = asyncio.create_task(feed.snapshots.keep())
+    await asyncio.sleep(0)
+    changes = [entry_of(score, score.to_json()) for score in renewed(book)]
+
+    async def change() -> None:
+        for begin in range(0, len(changes), CHANGED_AT_ONCE):
+            book.apply(changes[begin : begin + CHANGED_AT_ONCE])
+            feed.wake()
+            await asyncio.sleep(0)
+
+    changing = asyncio.create_task(change())
+    under_load: list[float] = []
+    while not changing.done() or len(under_load) < 20:
+        under_load.append(await asked(feed, brief if len(under_load) % 2 else SNAPSHOT))
+        await asyncio.sleep(0.02)
+    keeping.cancel()
+    await asyncio.gather(keeping, changing, return_exceptions=True)
+    return {
+        "http_gzip_full_made_ms": round(made[0], 1),
+        "http_gzip_brief_made_ms": round(made[1], 1),
+        "http_gzip_ready_ms": round(statistics.median(ready), 1),
+        "http_gzip_while_changing_ms_p50": round(statistics.median(under_load), 1),
+        "http_gzip_while_changing_ms_max": round(max(under_load), 1),
+        "changed_meanwhile": len(changes),
+    }
+
+
+def renewed(book: Book) -> list[Score]:
+    """A third of all boxes, written again."""
+    scores = [e.score for e in list(book.entries())[::3]]
+    return [replace(score, version=book.version + 1 + i) for i, score in enumerate(scores)]
 
 
 async def subscribers(entries: list[Entry], count: int) -> dict[str, Any]:
@@ -194,7 +235,7 @@ async def subscribers(entries: list[Entry], count: int) -> dict[str, Any]:
     open_ = [await subscribe() for _ in range(count)]
     began = time.perf_counter()
     book.apply(rows)
-    feed.streams.wake()
+    feed.wake()
     sizes = await asyncio.gather(*(until_last(reader) for reader, _ in open_))
     took = time.perf_counter() - began
     for _, writer in open_:

@@ -40,12 +40,13 @@ class FeedSide:
         book = Book()
         releases = StoredReleases(store, clock)
         self.feed = Feed(book, tokens, clock, lambda: self.follower.ready, settings, releases)
-        self.follower = Follower(log, book, self.feed.streams.wake)
-        self._task: asyncio.Task[None] | None = None
+        self.follower = Follower(log, book, self.feed.wake)
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to follow the topic."""
-        self._task = asyncio.create_task(self.follower.run())
+        parts = (self.follower.run(), self.feed.snapshots.keep())
+        self._tasks = [asyncio.create_task(part) for part in parts]
 
     def close_streams(self) -> None:
         """Let subscribers go: a server that ends waits for its requests."""
@@ -53,9 +54,9 @@ class FeedSide:
 
     async def stop(self) -> None:
         """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def status(self) -> dict[str, Any]:
         """What a status page shows."""

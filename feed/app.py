@@ -22,6 +22,7 @@ from feed.http import JSON, Answer, Query, Quota, Receive, Scope, Send, header, 
 from feed.openapi import DOCUMENT
 from feed.render import ARROW, LEAST_GZIP_BYTES, Filter, accepts_gzip, body, compressed, kind_of
 from feed.settings import FeedSettings
+from feed.snapshots import Form, Snapshots
 from feed.stream import Streams
 
 __all__ = ["Feed", "FeedSettings", "FeedTokens", "Releases"]
@@ -80,12 +81,18 @@ class Feed:
         self.settings = settings or FeedSettings()
         self.book = book
         self.streams = Streams(book, self.settings)
+        self.snapshots = Snapshots(book, clock)
         self._tokens = tokens
         self._clock = clock
         self._ready = ready
         self._releases = releases
         self._quota = Quota(self.settings.requests_per_s, self.settings.requests_burst)
         self._cache: OrderedDict[tuple[object, ...], bytes] = OrderedDict()
+
+    def wake(self) -> None:
+        """The book has changed."""
+        self.streams.wake()
+        self.snapshots.wake()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
@@ -156,11 +163,14 @@ class Feed:
         kind = kind_of(header(scope, "accept"))
         if kind is None:
             raise Refusal(406, "not_acceptable", f"accept: expected {JSON} or {ARROW}", "accept")
-        version = self.book.version
         if since is not None and not self.book.knows(since):
             raise Refusal(410, "unknown_version", f"since: version {since} is not known here, take a snapshot", "since")
         zipped = accepts_gzip(header(scope, "accept-encoding"))
         form = "arrow" if kind == ARROW else view
+        whole = None
+        if since is None and not chosen:
+            whole = await self.snapshots.get(Form(kind, "full" if kind == ARROW else view, zipped))
+        version = self.book.version if whole is None else whole.version
         tag = f'"{version}-{form}-{since if since is not None else "all"}-{chosen.tag()}{"-gzip" if zipped else ""}"'
         headers = [
             (b"etag", tag.encode()), (b"cache-control", b"private, no-cache"), (b"vary", b"accept, accept-encoding"),
@@ -168,7 +178,7 @@ class Feed:
         known = header(scope, "if-none-match")
         if known and (known.strip() == "*" or tag in (part.strip().removeprefix("W/") for part in known.split(","))):
             return Answer(304, b"", kind, tuple(headers))
-        data = self._cache.get((tag,))
+        data = self._cache.get((tag,)) if whole is None else whole.data
         if data is None:
             data = body(self._chosen(since, chosen), version, self.book.computed_at, kind, view, b"")
             if zipped and len(data) >= LEAST_GZIP_BYTES:
