@@ -26,12 +26,12 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "registry",
         help="take a registry file over into a cluster",
-        description="The registry of a cluster as a whole. Single entries: dipper devices|customers|rules|tokens.",
+        description="A cluster's registry as a whole. Single entries: dipper devices|customers|rules|tokens|users.",
     )
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
     importing = verbs.add_parser(
         "import-file",
-        help="take over devices with keys, customers, rules and tokens of a registry.sqlite",
+        help="take over devices with keys, customers, rules, tokens and accounts of a registry.sqlite",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,8 +1,8 @@
 """Entities of the registry as records of a compacted topic: what a write touched, and each entity as JSON and back.
 
 Names: `device/ID` (with attributes and keys), `customer/ID` (with objectives), `rule/ID/VERSION`, `token/ID` (of
-enrolment), `api-token/NAME`. A record holds the whole entity, so that the newest record per name is the registry. A
-record without a value removes the entity.
+enrolment), `api-token/NAME`, `account/NAME` (of a person). A record holds the whole entity, so that the newest record
+per name is the registry. A record without a value removes the entity.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from ingest.registry.errors import RegistryError
 
 FORMAT = 1  # of the JSON; readers refuse a newer one
-CATALOG_KINDS = frozenset({"customer", "rule", "api-token"})
+CATALOG_KINDS = frozenset({"customer", "rule", "api-token", "account"})
 
 # Temporary triggers of the writing connection note what a transaction touches, so that no write function has to.
 _NAMES = {
@@ -27,16 +27,18 @@ _NAMES = {
     "rules": "'rule/' || {row}.id || '/' || {row}.version",
     "enrolment_tokens": "'token/' || {row}.id",
     "api_tokens": "'api-token/' || {row}.name",
+    "accounts": "'account/' || {row}.name",
 }
-_TABLES_OF_ENTITIES = ("devices", "customers", "rules", "enrolment_tokens", "api_tokens")
+_TABLES_OF_ENTITIES = ("devices", "customers", "rules", "enrolment_tokens", "api_tokens", "accounts")
 
 _ATTRIBUTES = ("valid_from", "device_isp", "device_region", "nat_type", "cohort", "capacity_mbps", "recorded_at")
 _KEYS = ("key_id", "secret", "created_at", "accepted_until")
 _OBJECTIVES = ("service", "measure", "target", "threshold")
 _TOKENS = ("hash", "device", "created_at", "expires_at", "used_at", "used_by", "cancelled_at")
 _API_TOKENS = ("hash", "scopes", "created_at", "revoked_at")
+_ACCOUNTS = ("role", "customer", "hash", "stamp", "created_at", "disabled_at", "removed_at")
 _RULES = ("name", "owner", "valid_from")
-_BYTES = frozenset({"secret", "hash"})  # hex in JSON
+_BYTES = frozenset({"secret", "hash"})  # of keys and tokens: hex in JSON
 
 
 class BadRecord(RegistryError):
@@ -84,7 +86,7 @@ def document(connection: sqlite3.Connection, entity: str) -> bytes | None:
 
 
 def _row(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
-    return {n: v.hex() if n in _BYTES and v is not None else v for n, v in zip(names, values, strict=True)}
+    return {n: v.hex() if isinstance(v, bytes) else v for n, v in zip(names, values, strict=True)}
 
 
 def _rows(c: sqlite3.Connection, names: Sequence[str], rest: str, *parameters: Any) -> list[dict[str, Any]]:
@@ -123,12 +125,18 @@ def _read_api_token(c: sqlite3.Connection, name: str) -> dict[str, Any] | None:
     return {**found[0], "scopes": json.loads(found[0]["scopes"])} if found else None
 
 
+def _read_account(c: sqlite3.Connection, name: str) -> dict[str, Any] | None:
+    found = _rows(c, _ACCOUNTS, "accounts WHERE name = ?", name)
+    return found[0] if found else None
+
+
 _READERS = {
     "device": _read_device,
     "customer": _read_customer,
     "rule": _read_rule,
     "token": _read_token,
     "api-token": _read_api_token,
+    "account": _read_account,
 }
 
 
@@ -241,10 +249,18 @@ def _write_api_token(c: sqlite3.Connection, name: str, content: dict[str, Any] |
         _put(c, "api_tokens", {"name": name}, _API_TOKENS, _values(_API_TOKENS, {**content, "scopes": scopes}))
 
 
+def _write_account(c: sqlite3.Connection, name: str, content: dict[str, Any] | None, _: int) -> None:
+    if content is None:
+        c.execute("DELETE FROM accounts WHERE name = ?", (name,))
+    else:
+        _put(c, "accounts", {"name": name}, _ACCOUNTS, [content[n] for n in _ACCOUNTS])
+
+
 _WRITERS = {
     "device": _write_device,
     "customer": _write_customer,
     "rule": _write_rule,
     "token": _write_token,
     "api-token": _write_api_token,
+    "account": _write_account,
 }

@@ -106,7 +106,7 @@ class KafkaRegistry(SqliteRegistry):
         found = source._read(lambda c: [(name, entities.document(c, name)) for name in entities.everything(c)])
 
         def copy(c: sqlite3.Connection, version: int) -> dict[str, int]:
-            counts = dict.fromkeys(("device", "customer", "rule", "token", "api-token"), 0)
+            counts = dict.fromkeys(("device", "customer", "rule", "token", "api-token", "account"), 0)
             for name, value in found:
                 here = entities.document(c, name)
                 if here == value:

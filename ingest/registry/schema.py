@@ -16,14 +16,14 @@ from pathlib import Path
 from ingest.registry.errors import RegistryError, RegistryUnavailable
 
 APPLICATION_ID = 0x44495052  # "DIPR", so that another program's file is not taken for a registry
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FILE_MODE = 0o600
 BUSY_TIMEOUT_S = 5.0  # how long a writer waits for another process's transaction
 
 # `meta.version` counts every write; `changed` on a row is the version that last touched it, so that a reader
-# re-reads only what changed since its own version. `meta.catalog` is the version that last touched customers, rules
-# or API tokens, which are few and re-read together. In a replica of the topic (kafka.py) `meta.next_offset` is the
-# first record not applied yet, and `meta.removed` the version that last removed a device.
+# re-reads only what changed since its own version. `meta.catalog` is the version that last touched customers, rules,
+# API tokens or accounts, which are few and re-read together. In a replica of the topic (kafka.py) `meta.next_offset`
+# is the first record not applied yet, and `meta.removed` the version that last removed a device.
 _DDL = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 INSERT INTO meta VALUES ('version', 1), ('catalog', 1);
@@ -66,6 +66,14 @@ CREATE TABLE api_tokens (
   name TEXT PRIMARY KEY, hash BLOB NOT NULL, scopes TEXT NOT NULL, created_at INTEGER NOT NULL, revoked_at INTEGER
 ) STRICT, WITHOUT ROWID;
 """
+# What each version added to the one before; a file is brought up to date when it is opened.
+_STEPS = {
+    2: """
+CREATE TABLE accounts (
+  name TEXT PRIMARY KEY, role TEXT NOT NULL, customer TEXT NOT NULL, hash TEXT NOT NULL, stamp TEXT NOT NULL,
+  created_at INTEGER NOT NULL, disabled_at INTEGER, removed_at INTEGER
+) STRICT, WITHOUT ROWID""",
+}
 
 
 def prepare(path: Path, *, create: bool) -> None:
@@ -126,11 +134,14 @@ def _prepare_tables(connection: sqlite3.Connection, path: Path) -> None:
             for statement in _DDL.split(";\n"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            version = 1
         elif application_id != APPLICATION_ID:
             raise RegistryError(f"registry {path}: expected a registry of Dipper, got another program's SQLite file")
-        elif version != SCHEMA_VERSION:
-            raise RegistryError(f"registry {path}: expected schema version {SCHEMA_VERSION}, got {version}")
+        elif not 1 <= version <= SCHEMA_VERSION:
+            raise RegistryError(f"registry {path}: expected schema version 1 to {SCHEMA_VERSION}, got {version}")
+        for step in range(version + 1, SCHEMA_VERSION + 1):
+            connection.execute(_STEPS[step])
+            connection.execute(f"PRAGMA user_version={step}")
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")

@@ -15,6 +15,7 @@ from operator import itemgetter
 
 from contracts.entities import Customer, DeviceAttributes, SchedulingRule
 from contracts.protocols import DeviceKey
+from ingest.registry.accounts import Account, read_accounts
 from ingest.registry.catalog import read_api_hashes, read_customers, read_rules
 
 _ATTRIBUTES = (
@@ -54,6 +55,7 @@ class Snapshot:
     customers: dict[str, Customer] = field(default_factory=dict)
     rules: tuple[SchedulingRule, ...] = ()
     api_hashes: tuple[tuple[str, bytes, tuple[str, ...]], ...] = ()
+    accounts: dict[str, tuple[Account, str]] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)  # one object per dimension value: 50,000 rows share a few
 
 
@@ -70,6 +72,7 @@ def follow(snapshot: Snapshot, connection: sqlite3.Connection) -> None:
             snapshot.customers = {c.id: c for c in read_customers(connection)}
             snapshot.rules = tuple(read_rules(connection))
             snapshot.api_hashes = tuple(read_api_hashes(connection))
+            snapshot.accounts = {account.name: (account, digest) for account, digest in read_accounts(connection)}
             snapshot.catalog_version = meta["catalog"]
         snapshot.version = meta["version"]
     finally:

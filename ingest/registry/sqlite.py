@@ -18,7 +18,8 @@ from typing import Self, TypeVar
 from contracts.entities import Customer, DeviceAttributes, SchedulingRule
 from contracts.protocols import DeviceKey
 from contracts.times import DAY_MS
-from ingest.registry import catalog, devices
+from ingest.registry import accounts, catalog, devices, passwords
+from ingest.registry.accounts import Account
 from ingest.registry.catalog import ApiToken
 from ingest.registry.devices import DeviceInfo, EnrolmentToken, Outcome
 from ingest.registry.errors import RegistryError
@@ -130,6 +131,22 @@ class SqliteRegistry:
             if hmac.compare_digest(digest, expected) and scope in scopes:
                 found = name
         return found
+
+    def account(self, name: str) -> Account | None:
+        """A person's account, removed ones included, or None."""
+        found = self._current().accounts.get(name)
+        return None if found is None else found[0]
+
+    def accounts(self) -> list[Account]:
+        """All accounts by name, removed ones included: as long as there is one, pages ask who somebody is."""
+        return [account for account, _ in self._current().accounts.values()]
+
+    def check_password(self, name: str, password: str) -> Account | None:
+        """The account, when it is open and this is its password. Takes as long for a name that nobody has."""
+        account, stored = self._current().accounts.get(name, (None, ""))
+        usable = account is not None and account.open
+        right = passwords.matches(password, stored if usable else passwords.nobodys())
+        return account if usable and right else None
 
     def device_ids(self) -> list[str]:
         """Ids of all devices, revoked ones included, in no particular order."""
@@ -257,6 +274,34 @@ class SqliteRegistry:
     def revoke_api_token(self, name: str, now: int) -> None:
         """End a token at once. Raises NotFound."""
         self._write(lambda c, _: catalog.revoke_api_token(c, name, now), catalog_too=True)
+
+    # --- people's accounts ---
+
+    def add_account(self, name: str, role: str, password: str, now: int, *, customer: str = "") -> None:
+        """An account for a person. Raises ContractError `bad_id`, `bad_role`, `bad_password`, `exists`."""
+        digest = passwords.hashed(passwords.check_password(password, name))
+        self._write(lambda c, _: accounts.insert(c, name, role, customer, digest, now), catalog_too=True)
+
+    def set_password(self, name: str, password: str) -> None:
+        """Another password; whoever is logged in with the old one has to log in again. Raises NotFound."""
+        digest = passwords.hashed(passwords.check_password(password, name))
+        self._write(lambda c, _: accounts.set_password(c, name, digest), catalog_too=True)
+
+    def set_role(self, name: str, role: str, *, customer: str = "") -> None:
+        """Another role. Raises NotFound, ContractError `bad_role`."""
+        self._write(lambda c, _: accounts.set_role(c, name, role, customer), catalog_too=True)
+
+    def disable_account(self, name: str, now: int) -> None:
+        """Close an account until `enable_account`. Raises NotFound."""
+        self._write(lambda c, _: accounts.set_disabled(c, name, now), catalog_too=True)
+
+    def enable_account(self, name: str) -> None:
+        """Open it again. Raises NotFound."""
+        self._write(lambda c, _: accounts.set_disabled(c, name, None), catalog_too=True)
+
+    def remove_account(self, name: str, now: int) -> None:
+        """End an account; its name is never given again. Raises NotFound."""
+        self._write(lambda c, _: accounts.remove(c, name, now), catalog_too=True)
 
     # --- how the snapshot follows the file ---
 

@@ -55,9 +55,9 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "registry.sqlite"
     SqliteRegistry(path).close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version=2")
+    connection.execute("PRAGMA user_version=3")
     connection.close()
-    with pytest.raises(RegistryError, match="schema version 1, got 2"):
+    with pytest.raises(RegistryError, match="schema version 1 to 2, got 3"):
         SqliteRegistry(path)
 
 

@@ -53,6 +53,7 @@ def fill(registry: SqliteRegistry) -> DeviceKey:
     registry.add_customer(make_customer())
     registry.add_rule(RULE)
     registry.add_api_token("ci", ["changes:write", "customer:acme"], NOW)
+    registry.add_account("ana", "customer", "correct horse battery", NOW, customer="acme")
     return registry.rotate("box-1", NOW)
 
 
@@ -256,7 +257,8 @@ def test_a_record_without_value_removes_the_entity(open_kafka: OpenKafka, kafka:
     registry = open_kafka("a")
     fill(registry)
     names = list(content(registry))
-    assert {name.partition("/")[0] for name in names} == {"device", "customer", "rule", "token", "api-token"}
+    kinds = {"device", "customer", "rule", "token", "api-token", "account"}
+    assert {name.partition("/")[0] for name in names} == kinds
     produce(kafka, registry, *((name, None) for name in names))
     wait_for(lambda: not content(registry))
     assert registry.device_ids() == []
@@ -281,7 +283,7 @@ def test_another_registry_is_taken_over_whole(open_kafka: OpenKafka, sqlite_regi
     key = fill(sqlite_registry)
     token = sqlite_registry.issue_token("box-1", NOW, NOW + HOUR)
     registry, other = open_kafka("a"), open_kafka("b")
-    expected = {"device": 1, "customer": 1, "rule": 1, "token": 2, "api-token": 1}
+    expected = {"device": 1, "customer": 1, "rule": 1, "token": 2, "api-token": 1, "account": 1}
     assert registry.copy_from(sqlite_registry) == expected
     assert content(registry) == content(sqlite_registry)
     assert registry.keys("box-1")[0] == key
