@@ -1,7 +1,8 @@
 """The detection operator: customer minutes in, one signal per series and minute out. Pure: no log, no clock.
 
-A series is one measure of one customer's service. Each minute is judged once, as soon as it has been emitted, and then
-learned. What the detector remembers is a function of the minutes it was given, so a restart replays history (`learn`)
+A series is one measure of one customer's service; series of the same measure are a family, so that what all customers
+drift by together is no dip of one. Each minute is judged once, as soon as it has been emitted, and then learned. What
+the detector remembers is a function of the minutes it was given, so a restart replays history (`learn`)
 and goes on.
 """
 
@@ -138,7 +139,8 @@ class DetectOperator:
                     memory.series.append(series)
                     memory.newest.append(0)
         if len(memory.series) > before:
-            self._detector.extend(len(memory.series) - before)
+            families = [MEASURES.index(measure) for _, _, measure in memory.series[before:]]
+            self._detector.extend(len(families), np.array(families, np.int64))
 
     def _counts(
         self, minute: int, services: Mapping[Service, ServiceMinute], promises: Promises, frozen: bool

@@ -77,6 +77,17 @@ def test_a_dip_is_found_in_its_series_only() -> None:
     assert signals["bolt", "video", "failures"].allowed == pytest.approx(0.02)
 
 
+def test_what_the_same_measure_of_other_customers_does_is_expected_of_a_series() -> None:
+    network = Network(requests=2_500)
+    operator = trained(network)
+    others = [inside({"customer": name}, 0.01) for name in ("bolt", "core")]
+    for n in range(CALM, CALM + 3):
+        said = judge(operator, n, network.minute(n, lambda cell: sum(worse(cell) for worse in others))[0])
+    expected = {series[2]: s.evidence.common for series, s in said.items() if series[0] == "acme"}
+    assert expected.pop("failures") > 1.02
+    assert list(expected.values()) == pytest.approx([1.0] * 4, abs=1e-3)
+
+
 def test_a_new_operator_says_that_it_does_not_know_yet() -> None:
     network = Network()
     signals = judge(trained(network, 3), 3, network.minute(3, inside({"customer": "bolt"}, 0.3))[0])
