@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from contracts.protocols import Log, Registry, Store
+from contracts.protocols import Log, Registry, Store, StoreUnavailable
 from contracts.times import DAY_MS, HOUR_MS
 from dipper.past import past_minutes
 from dipper.paths import Paths
@@ -17,6 +17,7 @@ from dipper.settings import settings_of
 from dipper.tally import Tally
 from history.chdb_store import ChdbStore
 from history.maintenance import Retention, backup, expire
+from history.query_fleet import served_by
 from history.query_incidents import incidents
 from history.sink import Sink, SinkSettings, SinkStep
 from ingest.gateway import Gateway, GatewaySettings
@@ -147,7 +148,16 @@ def open_triage(log: Log, registry: Registry, store: Store, policy: Policy, now:
         lambda: [objective for customer in registry.customers() for objective in customer.objectives],
         partial(past_minutes, store),
         incidents(store, now - KEEP_RESOLVED_MS, now + DAY_MS, limit=10_000),
+        partial(_served, store),
     )
+
+
+def _served(store: Store, boxes: Sequence[str], start: int, end: int) -> Sequence[str]:
+    """Whom boxes served; nobody while history does not answer: it is asked again."""
+    try:
+        return served_by(store, boxes, start, end)
+    except StoreUnavailable:
+        return ()
 
 
 _HEADLESS: dict[str, Any] = {"live_refresh_ms": None}

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from statistics import quantiles
 from typing import Any
 
-from contracts.incidents import QUALITY, Incident
+from contracts.incidents import QUALITY, SILENCE_REGION, Incident
 from contracts.times import MINUTE_MS, from_rfc3339
 
 AFTER_MS = 5 * MINUTE_MS
-DETECTABLE = {"share_of_requests": 0.003, "minutes": 5.0, "bad_added": 500, "silent_minutes": 3.0}
-"""A quality fault that makes at least this part of its customers' requests bad, for so long, so many in all; a silence
-that lasts so long."""
-WARM_UP_MINUTES = 10.0
+DETECTABLE = {
+    "share_of_requests": 0.003, "minutes": 5.0, "bad_added": 500, "after_minutes": 10.0,
+    "silent_minutes": 5.0, "dark_minutes": 3.0,
+}  # fmt: skip
+"""A quality fault that makes at least this part of its customers' requests bad, for so long, so many in all, not before
+so many minutes of the run have passed; silence of boxes, or of a place, that lasts so long."""
 Z = 1.96
 
 
@@ -45,10 +47,11 @@ class _Fault:
                 minutes >= DETECTABLE["minutes"]
                 and document["share_of_requests"] >= DETECTABLE["share_of_requests"]
                 and document["bad_added"] >= DETECTABLE["bad_added"]
-                and start - begin >= WARM_UP_MINUTES * MINUTE_MS
+                and start - begin >= DETECTABLE["after_minutes"] * MINUTE_MS
             )
         else:
-            detectable = minutes >= DETECTABLE["silent_minutes"]
+            dark = document["incident_kind"] == SILENCE_REGION
+            detectable = minutes >= DETECTABLE["dark_minutes" if dark else "silent_minutes"]
         return _Fault(
             document["id"], document["incident_kind"], start, end, document["scope"], frozenset(document["devices"]),
             frozenset(document["customers"]), detectable,

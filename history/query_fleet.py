@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from contracts.columns import CELL_DIMENSIONS
@@ -30,6 +31,9 @@ _TRAFFIC = """SELECT {dimension} AS value, sum(requests) AS requests, sum({failu
 FROM cell_minutes FINAL WHERE minute >= {{start:Int64}} AND minute < {{end:Int64}}
     AND ({{customer:String}} = '' OR customer = {{customer:String}})
 GROUP BY value ORDER BY requests DESC, value"""
+_SERVED_BY = """SELECT customer, sum(requests) AS n FROM device_minutes FINAL
+WHERE minute >= {start:Int64} AND minute < {end:Int64} AND device IN {devices:Array(String)}
+GROUP BY customer HAVING n > 0 ORDER BY n DESC, customer"""
 _BOXES = """SELECT value, countIf(heard) AS seen, count() - seen AS silent, sum(served) AS requests,
     sum(failed) AS failures, sum(size) AS size
 FROM (
@@ -93,6 +97,12 @@ def box_counts(store: Store, now: int, silent_after_ms: int = SILENT_AFTER_MS) -
     rows = store.query(_BOX_COUNTS, {"since": now - silent_after_ms})
     total, seen = rows["total"][0], rows["seen"][0]
     return BoxCounts(total, seen, total - seen)
+
+
+def served_by(store: Store, boxes: Sequence[str], start: int, end: int) -> tuple[str, ...]:
+    """Customers that these boxes served in [start, end), most requests first."""
+    found = store.query(_SERVED_BY, {"devices": list(boxes), "start": start, "end": end})
+    return tuple(found["customer"])
 
 
 def devices(store: Store, limit: int = 1_000, offset: int = 0) -> list[Device]:

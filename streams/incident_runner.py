@@ -26,7 +26,7 @@ from streams.incident_book import IncidentBook
 from streams.incident_cells import CellMemory
 from streams.incident_inputs import INPUTS, Inputs
 from streams.incident_settings import TriageSettings
-from streams.incident_silence import OwnLag, SilenceWatch
+from streams.incident_silence import OwnLag, Served, SilenceWatch
 from streams.incidents import QualityIncidents
 from streams.runner import read_between
 
@@ -42,7 +42,8 @@ _MOST_TICKS = 360  # a longer stretch without any time is skipped, not walked th
 class TriageRunner:
     """Not thread-safe: one thread steps it. Raises LogError from any call that touches the log; after LogUnavailable
     the same call may be repeated, nothing is lost or written twice. `objectives`: customers' promises as they are now;
-    `past`: what the detector learns at the start; `known`: incidents that history holds, for those the log let go."""
+    `past`: what the detector learns at the start; `known`: incidents that history holds, for those the log let go;
+    `served`: whom boxes served, as history knows."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class TriageRunner:
         objectives: Callable[[], Iterable[Objective]],
         past: Past | None = None,
         known: Iterable[Incident] = (),
+        served: Served | None = None,
     ) -> None:
         self._log = log
         self._settings = settings
@@ -69,7 +71,7 @@ class TriageRunner:
                 self._detect.learn(minute, services, self._promises)
         self._cells = CellMemory(settings.incident.memory_minutes)
         self._quality = QualityIncidents(self._book, settings.incident)
-        self._silence = SilenceWatch(self._book, settings.silence, settings.incident)
+        self._silence = SilenceWatch(self._book, settings.silence, settings.incident, served)
         self._own = OwnLag(self._book, settings.incident)
         self._inputs = Inputs()
         self._ticked = 0

@@ -43,13 +43,16 @@ class SilenceSettings:
     """From missing reports to silence. Times in ms of event time.
 
     `silent_after_ms`: a box unheard for so long is silent: nine intervals, of which jitter and a lost packet may take
-    two. `forget_ms`: a box silent for so long has left. `region_share`, `region_boxes`: part and number of a group's
-    boxes that must be silent together to be called one thing. `together_ms`: how far apart they may fall silent.
+    two. `single_after_ms`: a box silent for so long on its own is an incident: an ordinary loss of line lasts up to
+    two minutes, and then the agent may wait for another one before it tries again. `forget_ms`: a box silent for so
+    long has left. `region_share`, `region_boxes`: part and number of a group's boxes that must be silent together to
+    be called one thing. `together_ms`: how far apart they may fall silent.
     `blind_share`: part of all boxes silent together that means that we do not hear, not that they are silent.
     `most_single`: incidents of single boxes open at a time; what goes beyond joins the newest one.
     """
 
     silent_after_ms: int = 90_000
+    single_after_ms: int = 240_000
     forget_ms: int = 24 * 60 * MINUTE_MS
     region_share: float = 0.5
     region_boxes: int = 2

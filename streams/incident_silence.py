@@ -3,12 +3,14 @@ their return tells. Pure: reports and vitals in, incidents in the book.
 
 While a box is silent nobody can know why: it is called off until it comes back. With the same boot it only could not
 send (uplink); with a new boot on a machine that ran on, or that served meanwhile, its agent was dead; else the machine
-was off.
+was off. Some single box is off for a minute or two at any time, which is nobody's business; half of a place is said
+within two minutes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +36,11 @@ _BACK_SHARE = 0.25  # part of a region's boxes still silent at which the region 
 _UNMEASURED_WEIGHT = 0.5  # unmeasured traffic is half as bad as failed traffic: most of it was served elsewhere
 _MAX_DEVICES = 500
 _RATE_REPORTS = 30
+_SERVED_MS = 15 * MINUTE_MS  # whom boxes served so long before they fell silent: as coverage counts it
+_MOST_ASKED = 5  # times, a minute apart, until somebody knows whom silent boxes served
+
+Served = Callable[[Sequence[str], int, int], Sequence[str]]
+"""Customers that boxes served in [start, end), most requests first; empty when nobody knows now."""
 
 
 @dataclass(slots=True)
@@ -53,19 +60,25 @@ class _Box:
 
 
 class SilenceWatch:
-    """Works on the book's incidents of silence. `newest`: newest gateway time it has seen, ms UTC."""
+    """Works on the book's incidents of silence. `served`: whom boxes served; without it incidents name no customers."""
 
-    def __init__(self, book: IncidentBook, settings: SilenceSettings, incident: IncidentSettings) -> None:
+    def __init__(
+        self, book: IncidentBook, settings: SilenceSettings, incident: IncidentSettings, served: Served | None = None
+    ) -> None:
         self._book = book
+        self._served = served
+        self._asked: dict[str, tuple[int, tuple[str, ...], int]] = {}  # incident -> times, devices, next time
         self._settings = settings
         self._levels = incident.levels
         self._return_within_ms = incident.return_within_ms
         self._boxes: dict[str, _Box] = {}
+        self._placed: Counter[tuple[str, str]] = Counter()  # boxes by ISP and region
         self._trusted_from = 0
         self.blind = False
         for one in book.active(*SINGLE_KINDS, SILENCE_REGION):
             for device in one.devices:
                 self._boxes[device] = _Box(one.onset, "", silent=True, incident=one.id, silent_since=one.onset)
+                self._placed["", ""] += 1
 
     def reports(self, rows: Any) -> None:
         """A RecordBatch of headers of reports."""
@@ -75,11 +88,15 @@ class SilenceWatch:
             box = self._boxes.get(device)
             if box is None:
                 box = self._boxes[device] = _Box(received_at, boot, requests=requests)
+                self._placed["", ""] += 1
             if box.silent and box.back_at is None:
                 box.back_at, box.boot_before, box.uptime_since, box.served = received_at, box.boot, None, False
             if box.back_at is not None and box.silent_since < start < box.back_at - MINUTE_MS and requests:
                 box.served = True
             box.heard = max(box.heard, received_at)
+            if (box.isp, box.region) != (isp, region):
+                self._placed[box.isp, box.region] -= 1
+                self._placed[isp, region] += 1
             box.boot, box.isp, box.region = boot, isp, region
             box.requests += (requests - box.requests) / _RATE_REPORTS
 
@@ -107,9 +124,10 @@ class SilenceWatch:
         if not self.blind:
             while (dark := self._darkest(now)) is not None:
                 self._region(*dark, now)
-            for device in self._due(now):
+            for device in self._due(now, self._settings.single_after_ms):
                 self._single(device, now)
         self._leave(now)
+        self._name_customers(now)
 
     # -- who is silent
 
@@ -133,30 +151,32 @@ class SilenceWatch:
     def _together(self, box: _Box, now: int) -> bool:
         return box.silent_since >= now - self._settings.silent_after_ms - self._settings.together_ms
 
-    def _due(self, now: int) -> list[str]:
-        """Silent boxes that no incident has, after others had the time to fall silent with them."""
-        wait = self._settings.silent_after_ms + _SETTLE_MS
+    def _due(self, now: int, silent_ms: int) -> list[str]:
+        """Boxes silent for so long that no incident has."""
         return sorted(
             d for d, b in self._boxes.items()
-            if b.silent and b.incident is None and b.back_at is None and now - b.silent_since >= wait
+            if b.silent and b.incident is None and b.back_at is None and now - b.silent_since >= silent_ms
         )  # fmt: skip
 
     def _darkest(self, now: int) -> tuple[dict[str, str], list[str]] | None:
         """The group of boxes that fell silent together best: an ISP, a region, or an ISP in a region, as many boxes as
-        possible and as few others as possible. None when there is none, or every silent box has an incident."""
-        if not self._due(now):
+        possible and as few others as possible. None when there is none, or every silent box has an incident. Others
+        have had the time to fall silent with the first of them."""
+        if not self._due(now, self._settings.silent_after_ms + _SETTLE_MS):
             return None
+        lost = {d: b for d, b in self._boxes.items() if b.silent and self._together(b, now)}
         best: tuple[float, dict[str, str], list[str]] | None = None
         for names in (("device_isp",), ("device_region",), ("device_isp", "device_region")):
+            members: Counter[tuple[str, ...]] = Counter()
+            for place, boxes in self._placed.items():
+                members[_named(place, names)] += boxes
             groups: dict[tuple[str, ...], list[str]] = {}
-            for device, box in self._boxes.items():
-                values = {"device_isp": box.isp, "device_region": box.region}
-                groups.setdefault(tuple(values[n] for n in names), []).append(device)
-            for key, members in sorted(groups.items()):
-                silent = [d for d in members if self._boxes[d].silent and self._together(self._boxes[d], now)]
+            for device, box in lost.items():
+                groups.setdefault(_named((box.isp, box.region), names), []).append(device)
+            for key, silent in sorted(groups.items()):
                 free = sorted(d for d in silent if self._boxes[d].incident is None)
-                enough = len(silent) >= max(self._settings.region_boxes, self._settings.region_share * len(members))
-                worth = len(silent) ** 2 / len(members)
+                enough = len(silent) >= max(self._settings.region_boxes, self._settings.region_share * members[key])
+                worth = len(silent) ** 2 / members[key]
                 if free and enough and all(key) and (best is None or worth > best[0]):
                     best = worth, dict(zip(names, key, strict=True)), free
         return best and best[1:]
@@ -201,6 +221,25 @@ class SilenceWatch:
             kind, now, onset, self._said(kind, devices, onset, where), self._severity(devices),
             devices=tuple(devices[:_MAX_DEVICES]), where=where, newest=now,
         )  # fmt: skip
+
+    def _name_customers(self, now: int) -> None:
+        """Customers that the boxes of open incidents served before. History may not have those minutes yet, or not
+        answer now: it is asked again a minute later, a few times."""
+        if self._served is None:
+            return
+        open_now = {i.id: i for i in self._book.active(*SINGLE_KINDS, SILENCE_REGION)}
+        self._asked = {key: asked for key, asked in self._asked.items() if key in open_now}
+        for incident in open_now.values():
+            times, devices, again = self._asked.get(incident.id, (0, (), 0))
+            if devices != incident.devices:
+                times, again = 0, 0
+            elif incident.customers:
+                continue
+            if times < _MOST_ASKED and now >= again:
+                found = self._served(incident.devices, incident.onset - _SERVED_MS, incident.onset)
+                self._asked[incident.id] = times + 1, incident.devices, now + MINUTE_MS
+                if found:
+                    self._book.change(incident.id, customers=tuple(found))
 
     def _said(self, kind: str, devices: list[str], onset: int, where: dict[str, str]) -> Sentence:
         if kind != SILENCE_REGION:
@@ -256,10 +295,16 @@ class SilenceWatch:
         """Boxes that have been silent for a day are gone: their incidents end, and they count no more."""
         for device in [d for d, b in self._boxes.items() if now - b.heard > self._settings.forget_ms]:
             gone = self._boxes.pop(device)
+            self._placed[gone.isp, gone.region] -= 1
             incident = self._book.get(gone.incident) if gone.incident else None
             left = incident is not None and any(b.incident == incident.id for b in self._boxes.values())
             if incident is not None and incident.active and not left:
                 self._book.end(incident.id, now, "not heard for a day: taken as gone")
+
+
+def _named(place: tuple[str, str], names: Sequence[str]) -> tuple[str, ...]:
+    values = dict(zip(("device_isp", "device_region"), place, strict=True))
+    return tuple(values[name] for name in names)
 
 
 def _inside(box: _Box, where: dict[str, str]) -> bool:

@@ -91,6 +91,19 @@ def test_what_is_below_the_detectable_size_is_not_counted_as_missed(change: dict
     assert (result["faults"], result["recall"], result["below_detectable"]) == (0, None, {"faults": 1, "found": 0})
 
 
+@pytest.mark.parametrize(
+    ("kind", "minutes", "counted"),
+    [("silence.box", 4, 0), ("silence.box", 5, 1), ("silence.region", 2, 0), ("silence.region", 3, 1)],
+)
+def test_silence_counts_from_a_length_that_a_place_reaches_before_a_box(kind: str, minutes: int, counted: int) -> None:
+    result = scored([fault(incident_kind=kind, minutes=minutes, scope={}, devices=["b-1"], customers=[])], [])
+    assert (result["faults"], result["below_detectable"]["faults"]) == (counted, 1 - counted)
+    assert result["detectable"] == {
+        "share_of_requests": 0.003, "minutes": 5.0, "bad_added": 500, "after_minutes": 10.0,
+        "silent_minutes": 5.0, "dark_minutes": 3.0,
+    }  # fmt: skip
+
+
 def test_silence_is_found_by_device_or_place() -> None:
     dark = fault(incident_kind="silence.region", scope={"device_isp": "unicom"}, devices=["b-1"], customers=[])
     by_place = incident(1, kind="silence.region", customers=(), where=None, causes=())

@@ -11,6 +11,7 @@ from contracts.histogram import latency_base_ms, quantile
 from contracts.protocols import Record
 from contracts.times import HOUR_MS
 from history import queries
+from history.query_fleet import served_by
 from history.sink import Sink, SinkSettings
 from tests.history import reference
 from tests.history.builders import MINUTE, T0, Box, make_slice, random_fleet, rejected_batch, send, send_batch
@@ -145,6 +146,18 @@ def test_traffic_and_boxes_by_place(store, fleet):
         queries.traffic_by(store, "1; DROP TABLE minutes", T0, END)
     with pytest.raises(ContractError, match="dimension"):
         queries.boxes_by(store, "client_isp", T0, END)
+
+
+def test_whom_some_boxes_served_the_most_first(store, fleet):
+    boxes = sorted({h["device"] for h, _ in fleet})[:2]
+    sent: dict[str, int] = {}
+    for head, rows in fleet:
+        if head["device"] in boxes and T0 + MINUTE <= head["start"] < END:
+            for row in rows:
+                sent[row["customer"]] = sent.get(row["customer"], 0) + row["requests"]
+    expected = sorted((c for c, n in sent.items() if n), key=lambda c: (-sent[c], c))
+    assert served_by(store, boxes, T0 + MINUTE, END) == tuple(expected)
+    assert served_by(store, ["nobody"], T0, END) == ()
 
 
 def test_boxes_are_listed_as_their_newest_report_left_them(store, log):
