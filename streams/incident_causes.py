@@ -27,6 +27,7 @@ from streams.incident_settings import IncidentSettings
 
 MAX_CAUSES = 8
 _MAX_EQUIVALENTS = 5
+_FULL_STRENGTH = 0.5  # part of a cause's excess ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +154,20 @@ class Scene:
 
 
 def began(cells: CellMemory, cause: Cause, earliest: int, newest: int) -> Span | None:
-    """When a cause began, by the change point of its own rows up to `newest`, a minute in which it was raised, and
-    not before `earliest`: an earlier trouble of the same rows is another. None when that cannot be said."""
+    """When a cause began, by the change point of its own rows up to `newest`, and not before `earliest`: an earlier
+    trouble of the same rows is another. None when that cannot be said."""
     minutes = [m for m in cells.minutes if earliest <= m <= newest]
     table = cells.table([[m] for m in minutes])
     rows, m = table.mask(cause.where), MEASURES.index(cause.measure)
     bad, total = table.bad[m][rows].sum(axis=0), table.total[m][rows].sum(axis=0)
     if not minutes or not cause.total:
         return None
-    found = onset(bad.astype(np.float64), total * (cause.expected / cause.total))
+    expected = total * (cause.expected / cause.total)
+    # How it fades says nothing about how it began: the change point is read back from a minute of full strength.
+    least = _FULL_STRENGTH * (cause.bad - cause.expected) / cause.total
+    full = np.flatnonzero((total > 0) & (bad - expected >= least * total))
+    last = int(full[-1]) + 1 if len(full) else 0
+    found = onset(bad[:last].astype(np.float64), expected[:last])
     if found is None:
         return None
     return Span(earliest_ms=minutes[found.earliest], onset_ms=minutes[found.minute], latest_ms=minutes[found.latest])

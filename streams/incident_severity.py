@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from contracts.incidents import LEVELS, Cause, Sentence, SeriesEvidence, Severity
@@ -106,3 +106,14 @@ def series_evidence(signal: Signal, before: SeriesEvidence | None) -> SeriesEvid
         dispersion=e.dispersion,
         allowed=None if signal.allowed != signal.allowed else signal.allowed,
     )
+
+
+def members(series: Iterable[SeriesEvidence]) -> dict[str, Any]:
+    """Fields of an incident that say whom and what it hit."""
+    kept = sorted(series, key=lambda s: (s.customer, s.service, s.measure))
+    return {
+        "series": tuple(kept),
+        "customers": tuple(sorted({s.customer for s in kept})),
+        "services": tuple(sorted({s.service for s in kept})),
+        "measures": tuple(sorted({s.measure for s in kept})),
+    }

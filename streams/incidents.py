@@ -21,7 +21,7 @@ from streams.incident_candidates import DIFFUSE, LOCALISED, Candidate, excess_na
 from streams.incident_causes import Explanation, Scene, began, customer_cause, pooled
 from streams.incident_cells import CellMemory, Where
 from streams.incident_settings import IncidentSettings
-from streams.incident_severity import headline, measured, series_evidence
+from streams.incident_severity import headline, measured, members, series_evidence
 
 Service = tuple[str, str]
 _YOUNG_LOOKS = 3  # an incident may change its mind so often; later explanations may only sharpen it
@@ -124,13 +124,7 @@ class QualityIncidents:
         series = {(s.customer, s.service, s.measure): s for s in incident.series}
         for signal in signals:
             series[signal.series] = series_evidence(signal, series.get(signal.series))
-        kept = [series[key] for key in sorted(series)]
-        return {
-            "series": tuple(kept),
-            "customers": tuple(sorted({s.customer for s in kept})),
-            "services": tuple(sorted({s.service for s in kept})),
-            "measures": tuple(sorted({s.measure for s in kept})),
-        }
+        return members(series.values())
 
     # -- what is new
 
@@ -222,7 +216,10 @@ class QualityIncidents:
                 self._book.come_back(incident.id, minute + MINUTE_MS, "the same cause again")
                 self._join(incident, candidate, minute)
                 return
-        self._open(candidate, onset, minute)
+        held_by = {i.id: i for signal in candidate.signals for i in self._holders(signal.series)}
+        opened = self._open(candidate, onset, minute)
+        for incident in held_by.values():
+            self._split(incident, opened, minute)
 
     def _same(self, scene: Scene, known: Sequence[Cause], other: Sequence[Cause]) -> bool:
         """Whether a cause found beside a known one is that one: it covers its traffic, and is about as bad. (What lies
@@ -242,13 +239,35 @@ class QualityIncidents:
         care.signals += candidate.signals
         self._book.change(incident.id, newest=minute, **self._with(incident, candidate.signals))
 
-    def _open(self, candidate: Candidate, onset: int, minute: int) -> None:
+    def _open(self, candidate: Candidate, onset: int, minute: int) -> Incident:
         blank = headline((), (), onset, (), (), candidate.verdict)
         incident = self._book.open(
             QUALITY, minute + MINUTE_MS, onset, blank, Severity("low"),
             verdict=candidate.verdict, reason=candidate.reason, causes=candidate.causes, newest=minute,
         )  # fmt: skip
         self._join(incident, candidate, minute)
+        return self._book.get(incident.id) or incident
+
+    def _split(self, incident: Incident, other: Incident, minute: int) -> None:
+        """A cause found beside that of an incident was there when the incident was opened: it was one incident of two
+        causes. Series that its own cause does not raise go with the other. What began later is trouble of its own."""
+        lead = next(cause for cause in other.causes if cause.answer)
+        span = began(self._cells, lead, incident.onset - MINUTE_MS, minute) if self._cells else None
+        if span is None or span.onset_ms >= incident.detected_at:
+            return
+        scene = self._scene(self._within(incident.onset, minute), minute)
+        gone = {(s.customer, s.service, s.measure) for s in other.series}
+        kept = [
+            s for s in incident.series
+            if (s.customer, s.service, s.measure) not in gone
+            or scene.excess(s.measure, wheres(incident), scene.of_services([(s.customer, s.service)])) > 0
+        ]  # fmt: skip
+        if kept:
+            mine, care = {(s.customer, s.service, s.measure) for s in kept}, self._of(incident)
+            care.signals = [signal for signal in care.signals if signal.series in mine]
+            self._book.change(incident.id, **members(kept))
+        where = " and ".join(f"{name}={value}" for name, value in lead.where.items())
+        self._book.split(incident.id, other.id, minute + MINUTE_MS, f"another cause: {where}")
 
     # -- explained again
 
@@ -325,17 +344,13 @@ class QualityIncidents:
         if not earlier.active:
             return
         series = {(s.customer, s.service, s.measure): s for s in (*later.series, *earlier.series)}
-        kept = tuple(series[key] for key in sorted(series))
         care, gone = self._of(earlier), self._care.pop(later.id, None)
         self._book.merge(later.id, earlier_id, minute + MINUTE_MS, "the same cause")
         self._book.change(
             earlier_id,
-            series=kept,
             onset=min(earlier.onset, later.onset),
             newest=max(earlier.newest, later.newest),
-            customers=tuple(sorted({s.customer for s in kept})),
-            services=tuple(sorted({s.service for s in kept})),
-            measures=tuple(sorted({s.measure for s in kept})),
+            **members(series.values()),
         )
         care.next_look = minute
         if gone is not None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
-from contracts.incidents import Action, Incident
+from contracts.columns import QUALITY_CUBE
+from contracts.incidents import Action, Cause, Incident, Sentence, SeriesEvidence, Severity
 from contracts.times import MINUTE_MS
 from streams.detect import DetectOperator, read_minutes
 from streams.detect_measures import Promises
 from streams.incident_book import IncidentBook
+from streams.incident_causes import began
 from streams.incident_cells import CellMemory
 from streams.incident_settings import DetectorSettings, IncidentSettings
 from streams.incidents import QualityIncidents
-from tests.streams.incident_builders import OBJECTIVES, Network, Worse, inside, minute, nothing
+from tests.streams.incident_builders import OBJECTIVES, Network, Worse, inside, minute, nothing, rows_of
 
 CALM = 15
 UNICOM_NORTH = {"client_isp": "unicom", "client_region": "north"}
@@ -72,11 +75,67 @@ def test_two_causes_at_a_time_are_two_incidents() -> None:
     desk.run([inside(UNICOM_NORTH, 0.2)] * 4)
     found = desk.run([both(inside(UNICOM_NORTH, 0.2), inside({"customer": "core"}, 0.4))] * 4)
     assert sorted(sorted(lead(i).items()) for i in found) == [sorted(UNICOM_NORTH.items()), [("customer", "core")]]
+    assert [i.split_from for i in found] == [None, None]  # it began when the first had been found
     found = desk.run([inside({"customer": "core"}, 0.4)] * 8)
     assert {tuple(lead(i)): i.state for i in found} == {
         ("client_isp", "client_region"): "resolved",
         ("customer",): "open",
     }
+
+
+def test_two_causes_of_what_one_incident_was_opened_for_are_split() -> None:
+    desk = Desk()
+    telecom_of_core = {"client_isp": "telecom", "customer": "core"}
+    found = desk.run([both(inside(UNICOM_NORTH, 0.25), inside(telecom_of_core, 0.12))] * 6)
+    whole = next(i for i in found if lead(i) == UNICOM_NORTH)
+    part = next(i for i in found if i.id != whole.id)
+    assert dict(lead(part)).items() >= {"client_isp": "telecom"}.items()
+    assert (part.split_from, part.customers) == (whole.id, ("core",))
+    assert [(line.verb, line.other, line.after) for line in whole.history] == [("split", part.id, "open")]
+    assert whole.customers == ("acme", "bolt", "core")  # all of them suffer from the first cause, too
+    assert {i.state for i in desk.run(OVER)} == {"resolved"}
+
+
+def evidence_of(customer: str) -> SeriesEvidence:
+    return SeriesEvidence(
+        customer, "video", "failures", minute(CALM), minute(CALM), 100.0, 1_000.0, 10.0, 20.0, 1e-9, 1e-6
+    )
+
+
+def opened(desk: Desk, customers: Sequence[str], causes: Sequence[Cause], at: int) -> Incident:
+    said = {"customers": tuple(customers), "measures": ("failures",), "factor": 2.0, "since": minute(CALM)}
+    return desk.book.open(
+        "quality", at, minute(CALM), Sentence("quality.unexplained", said), Severity("low"),
+        customers=tuple(customers), measures=("failures",), services=("video",), causes=tuple(causes),
+        series=tuple(evidence_of(customer) for customer in customers), verdict="localised", newest=minute(CALM),
+    )  # fmt: skip
+
+
+def test_a_split_takes_along_what_the_first_cause_does_not_raise() -> None:
+    desk = Desk()
+    cause = Cause({"customer": "acme"}, 1.0, 900.0, 30.0, 3_000.0, True, "failures")
+    whole = opened(desk, ("acme", "core"), [cause], minute(CALM + 3))
+    found = desk.run([both(inside({"customer": "acme"}, 0.3), inside({"customer": "core"}, 0.3))] * 4)
+    assert {i.id: (i.customers, i.split_from) for i in found}.pop(whole.id) == (("acme",), None)
+    (part,) = [i for i in found if i.id != whole.id]
+    assert (part.customers, part.split_from, lead(part)) == (("core",), whole.id, {"customer": "core"})
+    first = desk.book.get(whole.id)
+    assert first is not None
+    assert first.history[-1].text == "another cause: customer=core"
+
+
+def test_incidents_whose_causes_become_one_are_merged_into_the_earlier() -> None:
+    desk = Desk()
+    (first,) = desk.run([inside(UNICOM_NORTH, 0.2)] * 4)
+    desk.book.act(Action("a-1", first.id, "acknowledge", "ana", minute(desk.n)))
+    second = opened(desk, ("dune",), first.causes, minute(desk.n))
+    desk.run([inside(UNICOM_NORTH, 0.2)])
+    merged, kept = desk.book.get(second.id), desk.book.get(first.id)
+    assert merged is not None
+    assert kept is not None
+    assert (merged.state, merged.merged_into) == ("resolved", first.id)
+    assert [(line.verb, line.other, line.text) for line in merged.history] == [("merge", first.id, "the same cause")]
+    assert (kept.state, kept.customers) == ("acknowledged", ("acme", "bolt", "core", "dune"))
 
 
 def test_it_ends_five_minutes_after_its_rows_are_usual_again() -> None:
@@ -88,6 +147,20 @@ def test_it_ends_five_minutes_after_its_rows_are_usual_again() -> None:
     assert incident.resolved_at is not None
     assert incident.resolved_at - incident.newest == 6 * MINUTE_MS
     assert desk.run([nothing] * 10) == [incident]
+
+
+def test_the_onset_is_not_moved_by_how_a_cause_fades() -> None:
+    cells = CellMemory(45)
+    promises = Promises(OBJECTIVES, DetectorSettings())
+    where = {"customer": "acme", "service": "video"}
+    failed = [10, 10, 12, 12, 12, 100, 110, 13]  # expected: 10 of 1,000
+    for n, bad in enumerate(failed):
+        cells.add(rows_of(QUALITY_CUBE, n, [where], np.array([1_000]), np.array([bad])), promises)
+    cause = Cause(where, 1.0, 210.0, 20.0, 2_000.0, True, "failures")
+    for newest in (6, 7):
+        span = began(cells, cause, minute(0), minute(newest))
+        assert span is not None
+        assert span.onset_ms == minute(5)
 
 
 def test_the_same_cause_again_soon_is_the_same_incident() -> None:
