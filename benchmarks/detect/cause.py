@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anomaly.localise import Verdict, localise_ratio
+from anomaly.localise import localise_ratio
 from benchmarks.detect.score import WATERMARK_S, Found
 from benchmarks.detect.streams import EFFECTS, REQUESTS_PER_SESSION, STALLED, Stream
 from benchmarks.localise.generate import HISTORY, sized
@@ -28,7 +28,7 @@ class Named:
     """One answer of the localiser. exact: the cause and nothing else; top3: it is among the first three ranked."""
 
     when: str
-    verdict: Verdict
+    verdict: str
     exact: bool
     top3: bool
 
@@ -68,4 +68,4 @@ def _named(stream: Stream, found: Found, first: int, last: int, when: str, rng: 
     result = localise_ratio(incident.codes, incident.bad, incident.total, HISTORY)
     answer, ranked = cells_of(result)
     truth = frozenset(cause)
-    return Named(when, result.verdict, answer == [truth], truth in ranked[:3])
+    return Named(when, result.verdict.value, answer == [truth], truth in ranked[:3])

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.detect.cause import ALARM, END, Named
 from benchmarks.detect.score import Found, Outcome, wilson
+from benchmarks.detect.state import Asked
 from benchmarks.detect.streams import EFFECTS
 
 CLASSES = ("quick", "slight", "any")
@@ -66,11 +67,11 @@ def shares(found: Sequence[Found]) -> dict[str, Any]:
     }
 
 
-def cause_figures(causes: Sequence[tuple[Found, Sequence[Named]]]) -> dict[str, Any]:
+def cause_figures(causes: Sequence[Asked]) -> dict[str, Any]:
     """Per class and moment: how many of the faults found had their cause named."""
     figures: dict[str, Any] = {}
     for class_ in (*CLASSES, "all"):
-        chosen = [names for f, names in causes if class_ == "all" or f in of_class([f], class_)]
+        chosen = [a.named for a in causes if class_ == "all" or of_class([a.found], class_)]
         figures[class_] = {
             when: _named([n for names in chosen for n in names if n.when == when]) for when in (ALARM, END)
         }
@@ -84,7 +85,7 @@ def _named(names: Sequence[Named]) -> dict[str, Any]:
         **_share("exact", sum(n.exact for n in names), len(names)),
         **_share("top3", sum(n.top3 for n in names), len(names)),
         **_share("exact_of_answered", sum(n.exact for n in answered), len(answered)),
-        "verdicts": dict(sorted(Counter(str(n.verdict) for n in names).items())),
+        "verdicts": dict(sorted(Counter(n.verdict for n in names).items())),
     }
 
 

@@ -6,6 +6,7 @@ any of its measures, gaps up to half an hour bridged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp, sqrt
 
@@ -43,19 +44,19 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    found: list[Found]
+    found: tuple[Found, ...]
     false_incidents: int
     """On customer-days without any fault."""
     clean_days: int
     false_beside_faults: int
     """Those that touch no fault, on the other customer-days."""
-    nab: dict[str, float]
+    nab: Mapping[str, float]
 
 
 def outcome(stream: Stream, alarms: Bools) -> Outcome:
     """All figures of one stream."""
     begin = stream.plan.warm_up_days * DAY
-    found = [_found(stream, alarms, fault) for fault in stream.faults]
+    found = tuple(_found(stream, alarms, fault) for fault in stream.faults)
     clean_days = false_clean = false_beside = 0
     windows, openings = [], []
     for customer in range(alarms.shape[1]):

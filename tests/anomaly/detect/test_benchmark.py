@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomaly.localise import Verdict
+from benchmarks.detect import __main__ as command
 from benchmarks.detect.__main__ import main
 from benchmarks.detect.cause import ALARM, END, Named, named
 from benchmarks.detect.compare import Peers
 from benchmarks.detect.detectors import ours
 from benchmarks.detect.report import cause_figures, shares
 from benchmarks.detect.score import Found, incidents, nab_scores, outcome, sigmoid, wilson
+from benchmarks.detect.state import Asked, Kept, State, fingerprint
 from benchmarks.detect.streams import (
     BIG,
     DAY,
@@ -166,8 +167,8 @@ def test_figures_by_hand():
     fault = Fault("slow", "quick", (1,), 0.05, 100.0, 0, 120)
     found = [Found(fault, BIG, seconds, SLOW) for seconds in (80.0, 100.0, None)]
     assert shares(found) == {"faults": 3, "found": 2, "share": 0.667, "share_95": [0.208, 0.939], "median_s": 90}
-    good, wrong = Named(END, Verdict.LOCALISED, True, True), Named(END, Verdict.QUIET, False, False)
-    figures = cause_figures([(found[0], [good]), (found[1], [wrong]), (found[2], [])])
+    good, wrong = Named(END, "localised", True, True), Named(END, "quiet", False, False)
+    figures = cause_figures([Asked(found[0], (good,)), Asked(found[1], (wrong,)), Asked(found[2], ())])
     assert (figures["quick"][END]["faults"], figures["quick"][END]["exact"]) == (2, 0.5)
     assert figures["quick"][END]["exact_of_answered"] == 1.0
     assert figures["quick"][ALARM]["exact"] is None
@@ -185,3 +186,34 @@ def test_figures_are_not_made_on_seeds_for_tuning(arguments, message, capsys):
     with pytest.raises(SystemExit):
         main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_what_was_worked_out_is_kept_for_the_same_code_only(tmp_path):
+    made = stream(3, SMALL)
+    of = outcome(made, np.zeros(made.bad.shape, bool))
+    answer = Asked(of.found[0], (Named(END, "quiet", False, True),))
+    kept = Kept(3, {"dipper": of}, (answer,), 1.5, 2)
+    one, other = (State(tmp_path, "dipper", fingerprint(["anomaly/detect/*.py"], plan)) for plan in (SMALL, Plan()))
+    assert one.get(3) is None
+    one.put(kept)
+    assert one.get(3) == kept
+    assert other.get(3) is None
+    assert one.get(4) is None
+
+
+def test_a_run_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
+    made = {}
+
+    def counted(seed, plan):
+        made[seed] = made.get(seed, 0) + 1
+        return stream(seed, plan)
+
+    monkeypatch.setattr(command, "stream", counted)
+    monkeypatch.setattr(command, "ours", lambda streams: [np.zeros(s.bad.shape, bool) for s in streams])
+    monkeypatch.setattr(command, "QUICK", Plan(warm_up_days=2, days=1, quick=1, slight=0, any=0))
+    monkeypatch.setattr(command, "write_result", lambda name, figures, packages: figures)
+    arguments = ["--seed", "1", "--quick", "--state", str(tmp_path), "--peers", str(tmp_path / "none")]
+    assert main([*arguments, "--seeds", "1"]) == 0
+    assert main([*arguments, "--seeds", "2"]) == 0
+    assert made == {1: 1, 2: 1}
+    assert "| dipper | 2 |" in capsys.readouterr().out
