@@ -15,7 +15,10 @@ from contracts.report import MAX_TEXT
 from contracts.times import MAX_TIME_MS, from_rfc3339
 
 MEASURES = ("failures", "slow_requests", "stalled_sessions", "low_throughput", "cache_misses")
-CHANGE_KINDS = ("firmware", "scheduling_rule", "configuration", "application", "maintenance", "other")
+SELF_TEST_CHANGE = "self_test"  # a fault that Dipper makes on purpose (contracts/self_test.py)
+CHANGE_KINDS = (
+    "firmware", "scheduling_rule", "configuration", "application", "maintenance", SELF_TEST_CHANGE, "other",
+)  # fmt: skip
 MAX_NOTE_CHARS = 2_000
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can carry them, UTF-8 cannot
 

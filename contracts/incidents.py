@@ -68,6 +68,7 @@ SENTENCES: Mapping[str, tuple[str, ...]] = {
     "silence.region": ("boxes", "where", "share", "since"),
     "self.lag": ("lag_s", "since"),
     "self.test": ("fault", "since"),
+    "self.test.absent": ("since",),
     "health.budget": ("where", "used", "allowed", "since"),
 }
 """Headlines by key with the names of their parameters; pages and commands have the words in each language. `customers`,

@@ -224,6 +224,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "kind.configuration": ("configuration", "配置"),
     "kind.application": ("application", "应用"),
     "kind.maintenance": ("maintenance", "维护"),
+    "kind.self_test": ("self-test", "自检"),
     "kind.other": ("other", "其他"),
     # ledger
     "ledger.clean": (

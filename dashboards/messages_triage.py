@@ -41,6 +41,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "The self-test's fault {fault} of {since} was not detected.",
         "自检故障 {fault}（{since}）未被检出。",
     ),
+    "headline.self.test.absent": (
+        "The self-test does not run: it made no fault since {since}.",
+        "自检未运行：自 {since} 起没有注入故障。",
+    ),
     "headline.health.budget": (
         "{where}: {used} of {allowed} allowed capacity taken out since {since}.",
         "{where}：自 {since} 起已移除 {used}，上限 {allowed}。",

@@ -14,7 +14,7 @@ from contracts.incidents import Action, Incident, action_to_json, apply, inciden
 from contracts.protocols import Log, LogUnavailable, Record, Store
 from contracts.times import DAY_MS
 from contracts.topics import INCIDENT_ACTIONS
-from history import query_incidents
+from history import query_alert_quality, query_incidents
 
 Arguments = Mapping[str, Any]
 _SUBMIT_TIMEOUT_S = 30.0
@@ -78,4 +78,8 @@ def commands(
         "incidents": lambda arguments: list_incidents(store, clock(), arguments),
         "incident": lambda arguments: incident_to_json(show_incident(store, arguments["id"])),
         "incident.act": run,
+        "incidents.quality": lambda arguments: [
+            query_alert_quality.as_json(week)
+            for week in query_alert_quality.alert_quality(store, clock(), int(arguments.get("weeks") or 4))
+        ],
     }

@@ -15,6 +15,13 @@ MEASURE_WORDS = {
     "low_throughput": "low throughput",
     "cache_misses": "cache misses",
 }
+BASELINE_WORDS = {
+    "none": "expected: a typical ratio, because nothing of this series was known yet",
+    "overall": "expected: from all of its minutes, because no day of it was known yet",
+    "time_of_day": "expected: from the same half hour of earlier days, because no week of it was known yet",
+    "time_of_week": "expected: from the same half hour of the same weekday",
+}
+"""What was usual, by the baseline that a verdict used (docs/detectors.md)."""
 _SILENT = {
     "silence.box": "off",
     "silence.uplink": "without uplink",
@@ -41,6 +48,8 @@ def words(sentence: Sentence) -> str:
         return f"{p['boxes']} boxes of {where_words(p['where'])} dark {since}, {p['share']:.0%} of those there"
     if kind == "self.lag":
         return f"Our own pipeline is {p['lag_s']:.0f} s behind {since}: verdicts are frozen"
+    if kind == "self.test.absent":
+        return f"The self-test does not run: no fault was made {since}"
     if kind == "self.test":
         return f"Our own test fault {p['fault']} was not found {since}"
     return f"{p['used']} of {p['allowed']} removable boxes of {where_words(p['where'])} in use {since}"

@@ -8,9 +8,10 @@ from typing import Any
 
 from contracts.incidents import KINDS, MAX_MUTE_MS, STATES, Incident, Sentence, incident_from_json
 from contracts.times import DAY_MS, rfc3339
+from dipper import alert_quality_cli
 from dipper.clock import wall_clock
 from dipper.command import UNITS_MS, add_data_arguments, add_span_arguments, ask, print_json, print_table, span
-from dipper.incident_text import age_words, where_words, words
+from dipper.incident_text import BASELINE_WORDS, MEASURE_WORDS, age_words, where_words, words
 from dipper.settings import SettingsError
 
 EPILOG = """\
@@ -52,6 +53,7 @@ def add_parser(subparsers: Any) -> None:
     showing.add_argument("id", help="as `list` prints it")
     add_data_arguments(showing)
     showing.set_defaults(run=run_show)
+    alert_quality_cli.add_verb(verbs)
     for name, (verb, meaning) in ACTIONS.items():
         _add_action(verbs, name, verb, meaning)
 
@@ -149,6 +151,11 @@ def _lines(incident: Incident) -> list[str]:
         same = "".join(f"; same rows: {where_words(e.where)}" for e in cause.equivalents[:2])
         counts = f"{cause.bad:.0f} bad, {cause.expected:.1f} expected"
         lines.append(f" {mark} {cause.share:>4.0%}  {where_words(cause.where)}  ({cause.measure}: {counts}{same})")
+    for s in incident.series:
+        usual = BASELINE_WORDS.get(s.baseline, "what was usual is not noted")
+        counts = f"{s.bad:.0f} bad of {s.total:.0f}, {s.expected:.1f} expected since {rfc3339(s.onset)}"
+        by = f"; {' and '.join(s.reasons)}" if s.reasons else ""
+        lines.append(f" {s.customer} {s.service}, {MEASURE_WORDS[s.measure]}: {counts}{by}; {usual}")
     lines += [f" change {c.id} ({c.kind}, {c.relation}) at {rfc3339(c.start)}" for c in incident.changes]
     for line in incident.history:
         why = f": {line.text}" if line.text else ""
