@@ -17,7 +17,9 @@ from anomaly.localise import (
     correlate,
     localise_ratio,
 )
+from anomaly.localise import Equivalent as SameRows
 from anomaly.localise.onset import onset
+from anomaly.localise.overlap import equivalents
 from contracts.columns import CELL_DIMENSIONS
 from contracts.entities import MEASURES, Change
 from contracts.incidents import Cause, Equivalent, RelatedChange
@@ -126,6 +128,21 @@ class Scene:
         """Part of the smaller cause's traffic that both share, 0..1; customers as in `covered`."""
         return max(self.covered(one, other), self.covered(other, one))
 
+    def same_rows(self, measure: str, where: Where) -> tuple[Equivalent, ...]:
+        """Other combinations that select a cause's rows, or nearly, among the dimensions that vary here."""
+        table = self.table
+        if not table.mask(where).any():
+            return ()
+        settings = RatioSettings(max_order=self._settings.max_dimensions)
+        m, varied = MEASURES.index(measure), np.flatnonzero(np.ptp(table.codes, axis=0))
+        wanted = tuple((varied.tolist().index(d), code) for d, code in self._codes(where) if d in varied)
+        counts = np.stack((table.total[m, :, -1], table.bad[m, :, -1])).astype(np.float64)
+        found = equivalents(
+            table.codes[:, varied], counts, wanted, settings.max_order, settings.equivalent_tolerance,
+            np.arange(len(table.codes)),
+        )  # fmt: skip
+        return _equivalents(found, lambda combination: table.where([(int(varied[d]), code) for d, code in combination]))
+
     def changes(self, where: Where, span: Span, changes: Iterable[Change]) -> tuple[RelatedChange, ...]:
         """Changes before the onset whose scope fits the cause, best first."""
         by_id = {change.id: change for change in changes}
@@ -219,15 +236,18 @@ def _cause(found: Found, measure: str, words: Callable[[Combination], dict[str, 
         measure=measure,
         gain=found.gain,
         purity=found.purity,
-        equivalents=tuple(
-            Equivalent(words(e.where), e.leaves_only_in_cause, e.leaves_only_in_equivalent)
-            for e in found.equivalents[:_MAX_EQUIVALENTS]
-        ),
+        equivalents=_equivalents(found.equivalents, words),
     )
+
+
+def _equivalents(found: Iterable[SameRows], words: Callable[[Combination], dict[str, str]]) -> tuple[Equivalent, ...]:
+    kept = list(found)[:_MAX_EQUIVALENTS]
+    return tuple(Equivalent(words(e.where), e.leaves_only_in_cause, e.leaves_only_in_equivalent) for e in kept)
 
 
 def customer_cause(scene: Scene, measure: str, where: Mapping[str, str]) -> Cause:
     """The cause "all traffic of this customer", with its counts."""
     bad, total, rate = scene.rate(measure, [where])
     expected = 0.0 if rate != rate else rate * total
-    return Cause(dict(where), 1.0, bad, expected, total, True, measure)
+    same = scene.same_rows(measure, where)
+    return Cause(dict(where), 1.0, bad, expected, total, True, measure, equivalents=same)

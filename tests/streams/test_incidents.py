@@ -13,7 +13,7 @@ from contracts.times import MINUTE_MS
 from streams.detect import DetectOperator, read_minutes
 from streams.detect_measures import Promises
 from streams.incident_book import IncidentBook
-from streams.incident_causes import began
+from streams.incident_causes import Scene, began, customer_cause
 from streams.incident_cells import CellMemory
 from streams.incident_settings import DetectorSettings, IncidentSettings
 from streams.incidents import QualityIncidents
@@ -68,6 +68,20 @@ def test_a_cause_across_customers_is_one_incident(where: dict[str, str]) -> None
 def test_a_customer_whose_whole_traffic_suffers_is_the_cause() -> None:
     (incident,) = Desk().run([inside({"customer": "bolt"}, 0.2)] * 5)
     assert (lead(incident), incident.customers) == ({"customer": "bolt"}, ("bolt",))
+
+
+def test_the_customer_as_cause_names_what_selects_the_same_rows() -> None:
+    cells = CellMemory(45)
+    keys = [
+        {"customer": c, "service": s, "client_isp": i}
+        for c, s in (("acme", "video"), ("acme", "download"), ("bolt", "live"))
+        for i in ("telecom", "unicom")
+    ]
+    cells.add(rows_of(QUALITY_CUBE, 0, keys, np.full(6, 1_000), np.full(6, 50)), Promises((), DetectorSettings()))
+    scene = Scene(cells, minute(0), minute(0), IncidentSettings())
+    found = {c: customer_cause(scene, "failures", {"customer": c}).equivalents for c in ("acme", "bolt", "core")}
+    assert [dict(e.where) for e in found["bolt"]] == [{"service": "live"}, {"customer": "bolt", "service": "live"}]
+    assert (found["acme"], found["core"]) == ((), ())  # two services; no traffic
 
 
 def test_two_causes_at_a_time_are_two_incidents() -> None:
