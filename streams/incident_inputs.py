@@ -14,6 +14,7 @@ from contracts.arrow import HEARTBEAT, KIND_HEADER, from_bytes
 from contracts.columns import QUALITY_CUBE, QUALITY_MINUTES, REPORTS, VITALS
 from contracts.entities import Change, change_from_json
 from contracts.errors import ContractError
+from contracts.health import BUDGET, BudgetState, budget_from_json
 from contracts.incidents import Action, action_from_json
 from contracts.protocols import StoredRecord
 from contracts.times import MINUTE_MS, PLACEMENT_TTL_MINUTES, WATERMARK_DELAY_MS
@@ -27,6 +28,7 @@ INPUTS = (
     topics.VITALS.name,
     topics.CHANGES.name,
     topics.INCIDENT_ACTIONS.name,
+    topics.HEALTH_SCORES.name,
 )
 _TABLES = {
     topics.QUALITY_MINUTES.name: QUALITY_MINUTES,
@@ -53,6 +55,7 @@ class Inputs:
         self.cells: list[Any] = []
         self.boxes: list[tuple[int, str, Any]] = []  # timestamp, topic, batch of reports or vitals
         self.actions: list[tuple[int, Action]] = []  # next offset, action
+        self.budgets: list[BudgetState] = []
         self.changes: dict[str, Change] = {}
         self.newest_report = 0
         self.emitted_at = 0
@@ -64,7 +67,7 @@ class Inputs:
         if record.topic == topics.REPORTS.name:
             self.newest_report = max(self.newest_report, record.timestamp_ms)
         kind = record.headers.get(KIND_HEADER)
-        if kind == HEARTBEAT or kind == "exemplars":
+        if kind == HEARTBEAT or kind == "exemplars" or (record.topic == topics.HEALTH_SCORES.name and kind != BUDGET):
             return
         try:
             self._take(record, promises)
@@ -75,6 +78,8 @@ class Inputs:
         if record.topic == topics.CHANGES.name:
             change = change_from_json(json.loads(record.value))
             self.changes[change.id] = change
+        elif record.topic == topics.HEALTH_SCORES.name:
+            self.budgets.append(budget_from_json(record.value))
         elif record.topic == topics.INCIDENT_ACTIONS.name:
             self.actions.append((record.offset + 1, action_from_json(json.loads(record.value))))
         else:

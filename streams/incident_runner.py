@@ -23,6 +23,7 @@ from contracts.times import DAY_MS, MINUTE_MS, SECOND_MS
 from streams.detect import DetectOperator, ServiceMinute, Signal, signals_batch
 from streams.detect_measures import Promises, Service
 from streams.incident_book import IncidentBook
+from streams.incident_budget import BudgetWatch
 from streams.incident_cells import CellMemory
 from streams.incident_inputs import INPUTS, Inputs
 from streams.incident_settings import TriageSettings
@@ -73,6 +74,7 @@ class TriageRunner:
         self._quality = QualityIncidents(self._book, settings.incident)
         self._silence = SilenceWatch(self._book, settings.silence, settings.incident, served)
         self._own = OwnLag(self._book, settings.incident)
+        self._budget = BudgetWatch(self._book, settings.incident)
         self._inputs = Inputs()
         self._ticked = 0
         self._reader = log.reader(self._start())
@@ -108,6 +110,7 @@ class TriageRunner:
             topics.REPORTS.name: 2 * silence.silent_after_ms + silence.together_ms,
             topics.VITALS.name: 2 * silence.silent_after_ms,
             topics.CHANGES.name: incident.changes_ms,
+            topics.HEALTH_SCORES.name: incident.end_after_ms,
         }
         start: dict[TopicPartition, int] = {}
         for name in INPUTS:
@@ -133,9 +136,13 @@ class TriageRunner:
         self._inputs.cells.clear()
         self._act()
         self._hear(drained)
+        for state in sorted(self._inputs.budgets, key=lambda state: state.computed_at):
+            self._budget.take(state)
+        self._inputs.budgets.clear()
         if self._inputs.clock:
             seen_until = self._inputs.seen_until if self._inputs.expecting else now
             self._own.look(now, seen_until, blind=self._silence.blind)
+            self._budget.tick(self._inputs.clock)
             self._book.tick(self._inputs.clock)
         for minute, services in self._inputs.ready(0, drained=drained):
             self._judge(minute, services)

@@ -12,6 +12,7 @@ import pytest
 from contracts import topics
 from contracts.arrow import to_bytes
 from contracts.entities import Change
+from contracts.health import BUDGET, BUDGET_KEY, BudgetState, Cell
 from contracts.incidents import Action, Incident, action_to_json
 from contracts.protocols import Record
 from contracts.times import MINUTE_MS
@@ -210,3 +211,31 @@ def test_a_past_from_history_spares_the_warm_up(log: EmbeddedLog) -> None:
 
     TriageRunner(log, SETTINGS, lambda: OBJECTIVES, past)  # type: ignore[arg-type]
     assert asked == [(minute(CALM - 1) - 15 * 1_440 * MINUTE_MS, minute(CALM))]
+
+
+def test_a_removal_budget_that_is_used_up_is_an_incident(log: EmbeddedLog) -> None:
+    runner, network = open_runner(log), Network()
+    cell = Cell({"device_region": "north", "device_isp": "unicom", "customer": "acme"}, 40, 0.2, 0.2, 0.7)
+    for n in range(3):
+        at = feed(log, network, n)
+        value = BudgetState(at, 100, 0, 8, 20, (cell,)).to_json()
+        score = Record(topics.HEALTH_SCORES.name, b"box-1", b"{}", at, headers={"kind": "score"})  # another's business
+        log.submit([score, Record(topics.HEALTH_SCORES.name, BUDGET_KEY, value, at, headers={"kind": BUDGET})]).result()
+        runner.step(at)
+    (incident,) = newest(log).values()
+    assert (incident.kind, incident.customers) == ("health.budget", ("acme",))
+    assert incident.where == {"device_region": "north", "device_isp": "unicom"}
+    assert runner.status(at)["poison"] == 0
+
+
+def test_the_first_start_learns_what_was_imported_before_the_first_minute(log: EmbeddedLog) -> None:
+    asked = []
+
+    def past(start: int, end: int, promises: object) -> Iterator[tuple[int, dict[tuple[str, str], object]]]:
+        asked.append((start, end))
+        yield from ()
+
+    runner = TriageRunner(log, SETTINGS, lambda: OBJECTIVES, past)  # type: ignore[arg-type]
+    assert asked == []
+    run(log, runner, [nothing] * 3, Network())
+    assert asked == [(minute(-1) - 15 * 1_440 * MINUTE_MS, minute(0))]
