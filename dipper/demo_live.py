@@ -15,6 +15,7 @@ from contracts.times import DEFAULT_INTERVAL_MS, MINUTE_MS
 from dipper import demo_levels
 from dipper.clock import SettableClock, wall_clock
 from dipper.demo_incidents import for_demo
+from dipper.demo_scheduler import LiveScheduler, give_token
 from dipper.engine import open_engine
 from dipper.fleet import Announcer, register
 from dipper.paths import OwnerLock, Paths
@@ -30,8 +31,10 @@ from simulator.settings import Settings, build_fleet
 
 MARKER = "this-is-a-demo"
 PLANNED_MINUTES = 24 * 60.0  # random faults are laid out this far ahead
+ILL_BOXES_PER_HOUR = 3.0  # single boxes, for the scheduler to keep clear of
 QUIET_MINUTES = 12.0  # before the first fault, so that there is a normal to compare with
 CONCURRENCY = 256
+ASSIGNMENTS = "assignments.jsonl"  # what the scheduler gave boxes it steered, and with what probability
 
 
 def run_live(process: ProcessSettings, settings: Settings, history_minutes: float) -> int:
@@ -48,7 +51,7 @@ def run_live(process: ProcessSettings, settings: Settings, history_minutes: floa
         (paths.root / MARKER).touch()
         engine = open_engine(paths, for_demo(load_policy(process.policy)), clock)
         try:
-            fleet = build_fleet(settings)
+            fleet = build_fleet(settings, ill_boxes_per_hour=ILL_BOXES_PER_HOUR)
             token = register(engine.registry, fleet.world, start)
             demo_levels.promise(engine.store, fleet.world.customers, start)
             service = Service(engine, process, demo=True)
@@ -80,7 +83,19 @@ async def _simulate(service: Service, fleet: Fleet, clock: SettableClock, token:
     await _catch_up(fleet, clock, send, announcer)
     clock.follow_wall()
     print("  the fleet is live now", file=sys.stderr, flush=True)
-    await drive_live(fleet, send, clock, asyncio.Event(), on_tick=announcer.announce)
+    engine = service.engine
+    feed_token = give_token(engine.registry, clock())
+    scheduler = LiveScheduler(fleet, service.address, feed_token, clock, engine.paths.root / ASSIGNMENTS)
+
+    async def on_tick(now: int) -> None:
+        await announcer.announce(now)
+        await scheduler.follow()
+
+    scheduler.start()
+    try:
+        await drive_live(fleet, send, clock, asyncio.Event(), on_tick=on_tick)
+    finally:
+        await scheduler.stop()
 
 
 async def _catch_up(fleet: Fleet, clock: SettableClock, send: Any, announcer: Announcer) -> None:

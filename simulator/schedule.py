@@ -30,6 +30,8 @@ TAIL_MINUTES = 4  # no fault starts this close to the end
 DURATION_MINUTES = (6.0, 20.0)
 SEVERITY = (0.2, 0.9)
 HARMLESS_PER_FAULT = 0.4
+ILL_MINUTES = (15.0, 60.0)
+ILL_FAILURE_RATIO = (0.08, 0.5)  # of the requests of an ill box
 RANDOM_KINDS = (
     "isp_slow",
     "origin_failure",
@@ -164,6 +166,27 @@ def random_specs(
         start = start_ms + _on_grid(quiet + rng.random() * room)
         kind = str(rng.choice(("firmware_release", "rule_release")))
         specs.append(FaultSpec(kind=kind, start=start, end=run_end + MINUTE_MS, ramp_ms=3 * MINUTE_MS))
+    return specs
+
+
+def illnesses(world: World, start_ms: int, minutes: float, per_hour: float, quiet_minutes: float) -> list[FaultSpec]:
+    """Single boxes that fall ill one after the other, each once, from the seed: what health scores are for."""
+    rng = np.random.default_rng((world.seed, 9))
+    count = min(len(world.devices), int(per_hour * max(0.0, minutes - quiet_minutes) / 60))
+    specs = []
+    for k, i in enumerate(rng.choice(len(world.devices), count, replace=False).tolist()):
+        ratio = float(np.exp(rng.uniform(*np.log(ILL_FAILURE_RATIO))))
+        begin = start_ms + _on_grid(quiet_minutes + (k + rng.random()) / count * (minutes - quiet_minutes))
+        specs.append(
+            FaultSpec(
+                kind="degradation",
+                id=f"ill-{k + 1:02d}",
+                start=begin,
+                end=begin + _on_grid(float(rng.uniform(*ILL_MINUTES))),
+                scope={"device": world.devices[i].id},
+                effect=Effect(f_reset=0.6 * ratio, f_incomplete=0.4 * ratio),
+            )
+        )
     return specs
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from contracts.times import DEFAULT_INTERVAL_MS, from_rfc3339
 from simulator.errors import SimulatorError
 from simulator.fleet import Fleet, Habits
-from simulator.schedule import random_specs, read_script, resolve
+from simulator.schedule import illnesses, random_specs, read_script, resolve
 from simulator.world import build_world
 
 DEFAULT_START = "2026-01-05T10:00:00Z"  # a Monday, 18:00 in Shanghai; fixed, so that output can be reproduced
@@ -77,13 +77,16 @@ def from_arguments(arguments: argparse.Namespace) -> Settings:
     )
 
 
-def build_fleet(settings: Settings, habits: Habits | None = None) -> Fleet:
-    """The world, its faults and its boxes. Raises SimulatorError."""
+def build_fleet(settings: Settings, habits: Habits | None = None, *, ill_boxes_per_hour: float = 0.0) -> Fleet:
+    """The world, its faults and its boxes; beside random faults single boxes may fall ill. Raises SimulatorError."""
     world = build_world(settings.seed, settings.devices, settings.customers, start_ms=settings.start_ms)
     if settings.script is not None:
         specs = read_script(settings.script, settings.start_ms)
     else:
         specs = random_specs(
             settings.seed, settings.start_ms, settings.minutes, settings.faults_per_hour, settings.quiet_minutes
+        )
+        specs += illnesses(
+            world, settings.start_ms, settings.minutes, ill_boxes_per_hour, settings.quiet_minutes or 0.0
         )
     return Fleet(world, resolve(world, specs), settings.seed, habits)
