@@ -214,6 +214,19 @@ DEVICE_EVIDENCE = (
     ),
 )
 
+# quality.memory: what coverage of later minutes needs of a closed one, one message per minute and partition. `kind`
+# tells which columns a row states; the others are empty or 0. The last message of a minute counts.
+QUALITY_MEMORY = (
+    Column("minute", "int64", "ms UTC", "start of the minute"),
+    Column("kind", "string", "", "box: covered_ms; traffic: customer, requests; boot: boot, dropped_requests"),
+    Column("device", "string", "", "device id"),
+    Column("customer", "string", "", "customer"),
+    Column("boot", "string", "", "random id of the agent's start"),
+    Column("covered_ms", "int64", "ms", "of the minute, covered by the box's reports"),
+    Column("requests", "int64", "requests", "of the box for the customer"),
+    Column("dropped_requests", "int64", "requests", "largest of the boot's reports: cumulative, without whole reports"),
+)
+
 # signals: what the detector says of a series (one measure of one customer's service) in a minute.
 SIGNALS = (
     Column("minute", "int64", "ms UTC", "start of the minute"),
@@ -251,5 +264,6 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "quality_minutes": QUALITY_MINUTES,
     "quality_cube": QUALITY_CUBE,
     "device_evidence": DEVICE_EVIDENCE,
+    "quality_memory": QUALITY_MEMORY,
     "signals": SIGNALS,
 }

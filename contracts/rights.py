@@ -29,7 +29,7 @@ _REGISTRY = (
     *_topics(WRITE, topics.REGISTRY),
     Right(WRITE, TRANSACTION, "dipper-registry"),
 )
-_OUTPUTS = (topics.QUALITY_MINUTES, topics.QUALITY_CUBE, topics.DEVICE_EVIDENCE)
+_OUTPUTS = (topics.QUALITY_MINUTES, topics.QUALITY_CUBE, topics.DEVICE_EVIDENCE, topics.QUALITY_MEMORY)
 
 RIGHTS: dict[str, tuple[Right, ...]] = {
     "gateway": (*_INTAKE, *_topics(WRITE, topics.CHANGES), *_topics(READ, topics.REPORTS), *_REGISTRY),

@@ -28,6 +28,9 @@ INCIDENT_ACTIONS = Topic("incident.actions", "incident", "what operators did to 
 QUALITY_MINUTES = Topic("quality.minutes", "customer", "provisional customer minutes", "quality_minutes")
 QUALITY_CUBE = Topic("quality.cube", "customer", "counts per cell of dimensions", "quality_cube")
 DEVICE_EVIDENCE = Topic("device.evidence", "device", "observed and expected bad per minute", "device_evidence")
+QUALITY_MEMORY = Topic(
+    "quality.memory", "customer", "what a worker that starts again needs of closed minutes", "quality_memory"
+)
 SIGNALS = Topic("signals", "series", "what the detector says of each series and minute", "signals", partitions=1)
 INCIDENTS = Topic("incidents", "incident", "current state of incidents: JSON", partitions=1, compacted=True)
 HEALTH_SCORES = Topic("health.scores", "device", "current health scores", compacted=True)
@@ -44,6 +47,7 @@ ALL = (
     QUALITY_MINUTES,
     QUALITY_CUBE,
     DEVICE_EVIDENCE,
+    QUALITY_MEMORY,
     SIGNALS,
     INCIDENTS,
     HEALTH_SCORES,

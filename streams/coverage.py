@@ -27,11 +27,13 @@ The second factor is 1 when measured + dropped is 0. Coverage is NaN when the su
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import repeat
 
 import numpy as np
 
 from contracts.times import MINUTE_MS, PLACEMENT_TTL_MINUTES, WEIGHT_MINUTES
 from streams.kernel import Ints, aggregate
+from streams.memory import ClosedMinute
 from streams.rows import ReportRows, recode
 
 _TTL_MS = (PLACEMENT_TTL_MINUTES - 1) * MINUTE_MS  # from the oldest minute that counts to the one in question
@@ -101,6 +103,47 @@ class CoverageMemory:
         held.traffic_device = _codes(devices, self._devices)[codes[0]]
         held.traffic_customer = _codes(customers, self._customers)[codes[1]]
         held.traffic_requests = requests
+
+    def remembered(self, minute: int) -> ClosedMinute:
+        """What later minutes need of one that is about to close."""
+        held = self._minutes.get(minute, _Minute())
+        names = list(self._devices)
+        boots = [(self._devices[device], boot, top) for (device, boot), (_, _, top) in held.boots.items()]
+        boot_device, boot_dropped = (np.array([b[i] for b in boots], np.int64) for i in (0, 2))
+        codes = [held.device, held.traffic_device, boot_device]
+        used, device = np.unique(np.concatenate(codes), return_inverse=True)
+        box, traffic, of_boots = np.split(device, np.cumsum([len(part) for part in codes[:-1]]))
+        served, customer = np.unique(held.traffic_customer, return_inverse=True)
+        customers = list(self._customers)
+        return ClosedMinute(
+            [names[code] for code in used.tolist()],
+            [customers[code] for code in served.tolist()],
+            [boot for _, boot, _ in boots],
+            box,
+            held.covered_ms,
+            traffic,
+            customer,
+            held.traffic_requests,
+            of_boots,
+            np.arange(len(boots)),
+            boot_dropped,
+        )
+
+    def recall(self, minute: int, closed: ClosedMinute) -> None:
+        """Take back a closed minute, as `remembered` told it; minutes in ascending order, before anything else."""
+        devices = _codes(closed.devices, self._devices)
+        held = self._minutes[minute] = _Minute()
+        held.device, held.covered_ms = devices[closed.box], closed.covered_ms
+        held.traffic_device = devices[closed.traffic_device]
+        held.traffic_customer = _codes(closed.customers, self._customers)[closed.traffic_customer]
+        held.traffic_requests = closed.traffic_requests
+        names = map(closed.devices.__getitem__, closed.boot_device.tolist())
+        boots = zip(names, map(closed.boots.__getitem__, closed.boot.tolist()), strict=True)
+        self._tops.update(zip(boots, zip(repeat(minute), closed.boot_dropped.tolist())))  # noqa: B905 - one is endless
+
+    def count(self, begin: int, end: int) -> int:
+        """Minutes from `begin` up to, and without, `end` of which anything is remembered."""
+        return sum(begin <= minute < end for minute in self._minutes)
 
     def evaluate(self, minute: int) -> dict[str, float]:
         """Coverage per customer that has weight or requests in the minute; NaN: nothing expected."""

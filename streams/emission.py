@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from contracts.topics import DEVICE_EVIDENCE, QUALITY_CUBE, QUALITY_MINUTES, partition_of
+from contracts.topics import DEVICE_EVIDENCE, QUALITY_CUBE, QUALITY_MEMORY, QUALITY_MINUTES, partition_of
 from streams.kernel import Ints
+from streams.memory import ClosedMinute, memory_batch
 from streams.tables import EvidenceRow, MinuteRecord, cube_batch, evidence_batch, minutes_batch
 from streams.window import Window
 
@@ -28,8 +29,8 @@ class Emission:
 class Emissions:
     """Collects one advance's output and splits it by partition and size.
 
-    Order matters to shells whose log is not atomic: cube and evidence come before the minutes they explain, because
-    a minute in quality.minutes is what a restart takes as proof of emission.
+    Order matters to shells whose log is not atomic: cube, evidence and memory come before the minutes they
+    explain, because a minute in quality.minutes is what a restart takes as proof of emission.
     """
 
     def __init__(self, partitions: Mapping[str, int], part: int, rows_per_message: int, watermark: int) -> None:
@@ -62,6 +63,10 @@ class Emissions:
             for begin in range(0, len(mine), self._rows):
                 part = evidence_batch(minute, self._part, mine[begin : begin + self._rows])
                 self._explain(DEVICE_EVIDENCE.name, partition, part)
+
+    def add_memory(self, minute: int, closed: ClosedMinute) -> None:
+        """A minute that closes, in one message, so that it is there as a whole or not at all."""
+        self._explain(QUALITY_MEMORY.name, self._part, memory_batch(minute, closed))
 
     def all(self) -> list[Emission]:
         """Everything, minutes last."""

@@ -85,7 +85,7 @@ class LocalRunner(OperatorRunner):
         if emitted_at is None:
             return None
         minutes, evidence = (
-            self._restored(name, self._since(name, self._operator.outputs_since(name, emitted_at)))
+            (d.batch for d in self._restored(name, self._since(name, self._operator.outputs_since(name, emitted_at))))
             for name in (QUALITY_MINUTES.name, DEVICE_EVIDENCE.name)
         )
         return self._operator.restore(minutes, evidence)

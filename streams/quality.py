@@ -19,7 +19,8 @@ Emission of a minute: a (customer, service) with slices in it, with late request
 
 Restart. `restore` takes back what was emitted and says from when inputs must be read again; while the watermark is
 below the newest one emitted, only closing minutes are compared, and only what differs is emitted (of the cube, all
-cells of a customer minute that differs).
+cells of a customer minute that differs). `resume` does the same from a checkpoint, with the memory of closed minutes,
+so that only open minutes are read again (memory.py).
 
 Memory: open windows (about 350 bytes per cell of dimensions, 60 per box and stratum, 8 per row), the coverage of 60
 minutes (coverage.py), and about 1 kB per (customer, service) and minute that can still get late requests. A
@@ -34,34 +35,31 @@ from typing import Any
 
 import numpy as np
 
-from contracts.columns import CELL_DIMENSIONS, COUNT_NAMES
+from contracts.columns import CELL_DIMENSIONS
 from contracts.times import FUTURE_LIMIT_MS, MINUTE_MS, PLACEMENT_TTL_MINUTES, minute_of
 from contracts.topics import DEVICE_EVIDENCE, REPORTS, SLICES
 from streams.coverage import CoverageMemory, ranks
 from streams.emission import Emission, Emissions
 from streams.intake import Fate, Intake
-from streams.kernel import Ints, aggregate, ascending
+from streams.kernel import Ints, ascending
+from streams.late import LateRequests, requests_of
+from streams.memory import ClosedMinute
+from streams.restored import Emitted, EmittedEvidence, Restored
 from streams.rows import ReportRows, SliceRows
 from streams.settings import QualitySettings
 from streams.tables import (
     NO_TRAFFIC,
-    EvidenceRow,
     MinuteRecord,
     MinuteRow,
     Service,
     evidence_rows,
     minute_rows,
-    read_evidence,
-    read_minutes,
     with_context,
 )
 from streams.window import Window
 
 INPUTS = (SLICES.name, REPORTS.name)
-_REQUESTS = COUNT_NAMES.index("requests")
-
-Emitted = dict[Service, tuple[int, MinuteRow]]  # revision and content last emitted
-EmittedEvidence = dict[str, tuple[int, EvidenceRow]]
+_REMEMBERED_MS = (PLACEMENT_TTL_MINUTES - 1) * MINUTE_MS  # closed minutes that count for an open one
 
 
 @dataclass(slots=True)
@@ -90,11 +88,15 @@ class Counters:
 
 class QualityOperator:
     """See the module's text. Not thread-safe. `partitions`: partition count per output topic. `part`: of
-    device.evidence, the one partition of telemetry.slices this operator reads; 0 when it reads them all."""
+    device.evidence, the one partition of telemetry.slices this operator reads; 0 when it reads them all. `remembers`:
+    write quality.memory, so that `resume` can follow; only for one partition of telemetry.slices."""
 
-    def __init__(self, settings: QualitySettings, partitions: Mapping[str, int], part: int = 0) -> None:
+    def __init__(
+        self, settings: QualitySettings, partitions: Mapping[str, int], part: int = 0, *, remembers: bool = False
+    ) -> None:
         self.counters = Counters()
         self._part = part
+        self._remembers = remembers
         self._settings = settings
         self._partitions = dict(partitions)
         self._intake = Intake(settings)
@@ -102,14 +104,12 @@ class QualityOperator:
         self._next: int | None = None  # oldest minute that has not closed
         self._worked: int | None = None  # watermark of the last look at the windows
         self._closed: dict[int, Emitted] = {}
-        self._late: dict[int, dict[Service, int]] = {}
-        self._late_fresh: set[int] = set()
+        self._late = LateRequests()
+        self._late_told = False  # of what comes: it comes again
         self._coverage = CoverageMemory()
         self._traffic: dict[Service, int] = {}  # newest closed minute with slices
-        self._replayed_until: int | None = None
+        self._restored = Restored()
         self._compare_from = 0  # first minute that a replay rebuilds whole
-        self._restored: dict[int, Emitted] = {}
-        self._restored_evidence: dict[int, EmittedEvidence] = {}
 
     # Inputs
 
@@ -159,24 +159,54 @@ class QualityOperator:
 
         Returns the record timestamp from which all inputs must be read again; None: from the beginning.
         """
-        newest: int | None = None
-        for record_batch in minutes:
-            for record, emitted_at in read_minutes(record_batch):
-                newest = emitted_at if newest is None else max(newest, emitted_at)
-                rows = self._restored.setdefault(record.minute, {})
-                if record.revision > rows.get(record.service, (0, NO_TRAFFIC))[0]:
-                    rows[record.service] = (record.revision, record.row)
-        for record_batch in evidence:
-            for minute, device, revision, row in read_evidence(record_batch, self._part):
-                boxes = self._restored_evidence.setdefault(minute, {})
-                if revision > boxes.get(device, (0, row))[0]:
-                    boxes[device] = (revision, row)
+        self._restored.add_minutes(minutes)
+        self._restored.add_evidence(evidence, self._part)
+        newest = self._restored.newest
         if newest is None:
             return None
-        self._replayed_until = newest
         self._compare_from = self._first_compared(newest)
         oldest_covered = self._compare_from - PLACEMENT_TTL_MINUTES * MINUTE_MS
         return min(newest - self._late_memory_ms - MINUTE_MS, oldest_covered) - FUTURE_LIMIT_MS
+
+    def resume(
+        self,
+        first_open: int,
+        told: Iterable[Any],
+        after: Iterable[Any],
+        evidence: Iterable[Any],
+        memory: Mapping[int, ClosedMinute],
+    ) -> None:
+        """Go on from a checkpoint, before any input: instead of `restore`, and slices and reports must be read only as
+        far back as rows of minutes from `first_open` on reach. `told` and `after`: record batches of quality.minutes
+        before and after the checkpoint; `memory`: minutes before `first_open`, ascending. Late requests count as told
+        until `late_begins`."""
+        self._restored.add_minutes(told)
+        for minute, rows in self._restored.minutes.items():
+            for service, (_, row) in rows.items():
+                if row.late_requests:
+                    self._late.start(minute, service, row.late_requests)
+                if row.boxes and first_open - _REMEMBERED_MS <= minute < first_open:
+                    self._traffic[service] = max(minute, self._traffic.get(service, minute))
+        self._restored.add_minutes(after)
+        self._restored.add_evidence(evidence, self._part)
+        for minute, closed in memory.items():
+            self._coverage.recall(minute, closed)
+        self._next = self._compare_from = first_open
+        self._late_told = True
+
+    def late_begins(self) -> None:
+        """After `resume`: what comes from now on came after the checkpoint."""
+        if self._late_told:
+            self._flush()
+            self._late_told = False
+
+    @property
+    def settled(self) -> tuple[int, int] | None:
+        """The first open minute and how many of those remembered before it have content, if everything that came is
+        told; None in a replay."""
+        if self._next is None or self._worked is None or self._late_told or self._is_replay(self._worked):
+            return None
+        return self._next, self._coverage.count(self._next - _REMEMBERED_MS, self._next)
 
     # Output
 
@@ -199,12 +229,12 @@ class QualityOperator:
             closing = minute < oldest_open
             self._visit(minute, held, closing, out, changed=changed)
             if closing:
-                self._close(minute, held)
+                self._close(minute, held, out)
             minute = self._following(minute, oldest_open)
         self._next = max(self._next, oldest_open)
-        if not self._is_replay(watermark):
+        if not self._is_replay(watermark):  # what a replay may not tell yet, the look that ends it tells
             self._revise_late(out)
-        self._forget(watermark)
+            self._forget(watermark)
         return out.all()
 
     @property
@@ -217,7 +247,7 @@ class QualityOperator:
         return minute_of(watermark) > minute_of(worked) or watermark - worked >= self._settings.revise_every_ms
 
     def _is_replay(self, watermark: int) -> bool:
-        return self._replayed_until is not None and watermark <= self._replayed_until
+        return self._restored.newest is not None and watermark <= self._restored.newest
 
     @property
     def _late_memory_ms(self) -> int:
@@ -239,8 +269,8 @@ class QualityOperator:
         held = self._open.get(minute)
         if held is None:
             held = self._open[minute] = _Open()
-            held.rows = self._restored.pop(minute, {})
-            held.evidence = self._restored_evidence.pop(minute, {})
+            held.rows = self._restored.minutes.pop(minute, {})
+            held.evidence = self._restored.evidence.pop(minute, {})
         return held
 
     def _visit(self, minute: int, held: _Open, closing: bool, out: Emissions, *, changed: bool) -> None:
@@ -272,7 +302,7 @@ class QualityOperator:
 
     def _rows(self, minute: int, held: _Open) -> dict[Service, MinuteRow]:
         coverage = self._coverage.evaluate(minute)
-        late = self._late.get(minute, {})
+        late = self._late.of(minute)
         rows = minute_rows(held.window)
         oldest = minute - (PLACEMENT_TTL_MINUTES - 1) * MINUTE_MS
         expected = {service for service, newest in self._traffic.items() if newest >= oldest}
@@ -310,7 +340,9 @@ class QualityOperator:
                 revised.append((device, revision + 1, row))
         out.add_evidence(minute, revised)
 
-    def _close(self, minute: int, held: _Open) -> None:
+    def _close(self, minute: int, held: _Open, out: Emissions) -> None:
+        if self._remembers:
+            out.add_memory(minute, self._coverage.remembered(minute))
         self._traffic.update(dict.fromkeys(held.window.services, minute))
         oldest = minute + MINUTE_MS - (PLACEMENT_TTL_MINUTES - 1) * MINUTE_MS
         self._traffic = {service: newest for service, newest in self._traffic.items() if newest >= oldest}
@@ -321,25 +353,23 @@ class QualityOperator:
     def _revise_late(self, out: Emissions) -> None:
         """Emit closed minutes again whose late requests grew."""
         assert self._next is not None
-        closed = sorted(m for m in self._late_fresh if m < self._next)
-        for minute in closed:
-            rows = self._closed.setdefault(minute, self._restored.pop(minute, {}))
+        for minute in self._late.take_fresh(self._next):
+            rows = self._closed.setdefault(minute, self._restored.minutes.pop(minute, {}))
             coverage = {customer: row.coverage for (customer, _), (_, row) in rows.items()}
-            for service, requests in sorted(self._late[minute].items()):
+            for service, requests in sorted(self._late.of(minute).items()):
                 revision, row = rows.get(service, (0, NO_TRAFFIC))
                 if requests > row.late_requests:
                     rows[service] = (revision + 1, with_context(row, coverage.get(service[0]), requests))
                     out.add_minute(MinuteRecord(minute, service, *rows[service]))
-        self._late_fresh.difference_update(closed)
 
     def _forget(self, watermark: int) -> None:
         """Give up minutes too old to get late requests."""
         oldest = watermark - self._late_memory_ms - MINUTE_MS
-        memories: tuple[dict[int, Any], ...] = (self._closed, self._late, self._restored, self._restored_evidence)
+        memories: tuple[dict[int, Any], ...] = (self._closed, self._restored.minutes, self._restored.evidence)
         for memory in memories:
             for minute in [m for m in memory if m <= oldest]:
                 del memory[minute]
-        self._late_fresh.intersection_update(self._late)
+        self._late.forget(oldest)
 
     # Folding in
 
@@ -370,28 +400,18 @@ class QualityOperator:
             for minute in np.unique(fate.minute[fate.on_time]).tolist():
                 mine = rows.take(np.flatnonzero(fate.on_time & (fate.minute == minute)))
                 parts.setdefault(minute, []).append(mine)
-            if fate.late.any():
-                self._fold_late(rows.take(np.flatnonzero(fate.late)), fate.minute[fate.late])
+            if fate.late.any() and not self._late_told:
+                for minute in self._late.add(rows.take(np.flatnonzero(fate.late)), fate.minute[fate.late]):
+                    if minute in self._open:
+                        self._open[minute].dirty = True
         for minute, on_time in parts.items():
+            if self._late_told and minute < self._compare_from:
+                continue  # it came in time, before the checkpoint: the minute has closed since
             held = self._window_of(minute)
             held.dirty = True
             self.counters.duplicate_slices += held.window.add(on_time)
 
-    def _fold_late(self, rows: SliceRows, minutes: Ints) -> None:
-        customer, service = rows.text["customer"], rows.text["service"]
-        groups = aggregate([minutes, customer.codes, service.codes], [rows.counts[_REQUESTS]], [])
-        for (minute, c, s), requests in zip(groups.keys.T.tolist(), groups.counts[0].tolist(), strict=True):
-            if not requests:
-                continue  # sessions without a request: nothing to tell
-            counts = self._late.setdefault(minute, {})
-            key = (customer.values[c], service.values[s])
-            counts[key] = counts.get(key, 0) + requests
-            self._late_fresh.add(minute)
-            if minute in self._open:
-                self._open[minute].dirty = True
-
     def _count(self, rows: SliceRows, fate: Fate) -> None:
-        requests = rows.counts[_REQUESTS]
-        self.counters.late_requests += int(requests[fate.late].sum())
-        self.counters.forgotten_requests += int(requests[fate.forgotten].sum())
-        self.counters.misdated_requests += int(requests[fate.misdated].sum())
+        self.counters.late_requests += requests_of(rows, fate.late)
+        self.counters.forgotten_requests += requests_of(rows, fate.forgotten)
+        self.counters.misdated_requests += requests_of(rows, fate.misdated)

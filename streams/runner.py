@@ -48,16 +48,18 @@ def read_between(
 
 
 class OperatorRunner:
-    """A quality operator, the records it has written but the log has not, and counters. `part`: of device.evidence."""
+    """A quality operator, the records it has written but the log has not, and counters. `part`: of device.evidence.
+    `remembers`: writes quality.memory."""
 
-    def __init__(self, log: Log, settings: StreamSettings, part: int) -> None:
+    def __init__(self, log: Log, settings: StreamSettings, part: int, *, remembers: bool = False) -> None:
         self._log = log
         self._settings = settings
         self._records = 0
         self._batches = 0
         self._poison = 0
         self._messages = 0
-        self._operator = QualityOperator(settings.quality, {topic: log.partitions(topic) for topic in OUTPUTS}, part)
+        counts = {topic: log.partitions(topic) for topic in OUTPUTS}
+        self._operator = QualityOperator(settings.quality, counts, part, remembers=remembers)
 
     def _feed(self, decoded: Decoded, refuse: Callable[[Record], None]) -> None:
         """Give the operator a record, or refuse it with its place and let only its time count."""
@@ -90,13 +92,13 @@ class OperatorRunner:
         """Per partition of a topic the first offset at or after a time."""
         return {(topic, p): at for p, at in enumerate(self._log.offsets_for_time(topic, time_ms))}
 
-    def _restored(self, topic: str, start: Mapping[TopicPartition, int]) -> Iterator[Any]:
-        """Record batches of an output topic from the given offsets to its present end."""
+    def _restored(self, topic: str, start: Mapping[TopicPartition, int]) -> Iterator[Decoded]:
+        """Readable records of an output topic from the given offsets to its present end."""
         ends = {(topic, p): end for p, end in enumerate(self._log.end_offsets(topic))}
         for records in read_between(self._log, start, ends):
             for decoded in map(decode, records):
                 if decoded.batch is not None:
-                    yield decoded.batch
+                    yield decoded
                 elif decoded.error is not None:
                     self._poison += 1  # not ours; readers of that topic refuse it themselves
 
@@ -118,9 +120,10 @@ class OperatorRunner:
         }
 
 
-def record_of(emission: Emission) -> Record:
+def record_of(emission: Emission, headers: Mapping[str, str] | None = None) -> Record:
     """The record to write."""
-    return Record(emission.topic, b"", to_bytes(emission.batch, pa), emission.timestamp_ms, emission.partition)
+    value = to_bytes(emission.batch, pa)
+    return Record(emission.topic, b"", value, emission.timestamp_ms, emission.partition, headers or {})
 
 
 def _rejected(record: StoredRecord, error: ContractError) -> Record:

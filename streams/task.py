@@ -9,9 +9,9 @@ They are read beside the slices, and slices must not run ahead of them: a minute
 read would keep a coverage that is too low for ever. So before anything is emitted, every partition of reports must
 have been read either past the newest slice's timestamp or up to its end as it was after that slice came.
 
-Kafka is not atomic across messages. Cube and evidence are acknowledged before the minutes they explain are written:
-a minute in quality.minutes is the proof of emission. After a crash in between the cube of a minute may be in the log
-twice with one revision: the later record counts.
+Kafka is not atomic across messages. Cube, evidence and memory are acknowledged before the minutes they explain are
+written: a minute in quality.minutes is the proof of emission. After a crash in between the cube of a minute may be in
+the log twice with one revision: the later record counts.
 
 Two owners. A worker that lost its partition without knowing it may still write. Before it writes, a task looks
 whether the end of its partition of quality.minutes is where it left it; if another one wrote there, it raises
@@ -21,19 +21,21 @@ whether the end of its partition of quality.minutes is where it left it; if anot
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from contracts.arrow import HEARTBEAT, KIND_HEADER
 from contracts.errors import ContractError
 from contracts.protocols import Log, Record, TopicPartition
-from contracts.times import FUTURE_LIMIT_MS, MINUTE_MS, PLACEMENT_TTL_MINUTES, SECOND_MS
-from contracts.topics import DEVICE_EVIDENCE, QUALITY_MINUTES, REPORTS, SLICES, partition_of
+from contracts.times import SECOND_MS
+from contracts.topics import QUALITY_MEMORY, QUALITY_MINUTES, REPORTS, SLICES, partition_of
 from streams.decoding import Decoded, decode
 from streams.headers import HeaderHistory, Headers, blocks_of
-from streams.runner import OUTPUTS, OperatorRunner, read_between, record_of
+from streams.memory import CHECKPOINT_HEADER, Checkpoint
+from streams.reach import Reach
+from streams.restart import RestartingRunner
+from streams.runner import OUTPUTS, read_between, record_of
 from streams.settings import SettingsError, StreamsError, StreamSettings
 
 _PATIENT_LOOKS = 200  # at a barrier that the delivery of reports does not lift, before they are read from the log
@@ -49,7 +51,7 @@ class TaskClosed(StreamsError):
 
 def check_partitions(log: Log) -> int:
     """The number of partitions that slices and the topics derived from them share. Raises SettingsError."""
-    counts = {topic: log.partitions(topic) for topic in (SLICES.name, *OUTPUTS)}
+    counts = {topic: log.partitions(topic) for topic in (SLICES.name, *OUTPUTS, QUALITY_MEMORY.name)}
     if len(set(counts.values())) > 1:
         found = ", ".join(f"{topic} {count}" for topic, count in counts.items())
         raise SettingsError(f"partitions: expected the same number for these topics, got {found}; see dipper topics")
@@ -64,7 +66,7 @@ class _Flight:
     of_minutes: bool
 
 
-class PartitionTask(OperatorRunner):
+class PartitionTask(RestartingRunner):
     """One partition's operator. One thread at a time; `hold`, `release`, `close`, `in_flight`, `next_offset` and
     `status` may come from others. Call `rebuild` first, then `take` and `step`. Any call may raise LogUnavailable and
     may then be repeated with the same arguments."""
@@ -75,35 +77,41 @@ class PartitionTask(OperatorRunner):
         count = check_partitions(log)
         if not 0 <= partition < count:
             raise SettingsError(f"partition: expected 0..{count - 1}, got {partition}")
-        super().__init__(log, settings, part=partition)
-        self.partition = partition
+        super().__init__(log, settings, partition)
         self.skipped = 0  # records delivered again
         self.reread = 0  # records the delivery left out
         self._history = history or HeaderHistory(log)
         self._gate = threading.Lock()  # between looking whether it may write and writing
         self._held = False
         self._closed = False
-        self._slices: TopicPartition = (SLICES.name, partition)
-        reports = [(REPORTS.name, p) for p in range(log.partitions(REPORTS.name))]
-        self._operator.assign([self._slices, *reports])
         self._next: dict[TopicPartition, int] = {}
-        self._newest: dict[TopicPartition, int] = dict.fromkeys([self._slices, *reports], -1)  # timestamps
+        self._reach: dict[TopicPartition, Reach] = {}
+        self._newest: dict[TopicPartition, int] = dict.fromkeys(self._inputs, -1)  # timestamps
         self._barrier: list[int] | None = None  # ends of reports that must be read before anything is emitted
         self._looks = 0
-        self._explaining: list[Record] = []  # cube, evidence, refusals: to be written before
+        self._explaining: list[Record] = []  # cube, evidence, memory, refusals: to be written before
         self._minutes: list[Record] = []
         self._flight: _Flight | None = None
         self._customers: set[str] = set()  # that belong to this partition
-        self._minutes_end = 0  # of the own partition of quality.minutes, as this task knows it
+        self._point: Checkpoint | None = None  # where everything written was acknowledged
+        self._reached: Checkpoint | None = None  # so it will be once what was staged last is acknowledged
 
     # Life
 
     def rebuild(self) -> None:
         """Restore what was emitted and read the inputs again up to their present end. Raises TaskClosed."""
         if not self._next:
-            self._next = self._restore()
+            starts = self._restore()
+            for (topic, partition), start in starts.items():
+                if start.newest:  # as if what lies before had been read
+                    self._operator.heartbeat(topic, partition, start.newest)
+            self._newest.update({place: start.newest for place, start in starts.items()})
+            self._reach = {place: Reach(start) for place, start in starts.items()}
+            self._point = self._resumed
+            self._next = {place: start.offset for place, start in starts.items()}
         end = self._log.end_offsets(SLICES.name)[self.partition]
         self._read_on(end)
+        self._read_along(self._ends_of_reports())
         self.step()
 
     def hold(self) -> None:
@@ -191,7 +199,11 @@ class PartitionTask(OperatorRunner):
 
     def _accept(self, decoded: Decoded) -> None:
         record = decoded.record
+        if self._resumed is not None and record.offset >= self._resumed.slices:
+            self._operator.late_begins()
         self._feed(self._checked(decoded), self._explaining.append)
+        start = None if decoded.batch is None else decoded.batch.column("start").to_numpy()
+        self._reach[self._slices].note(record.offset, record.timestamp_ms, start)
         self._newest[self._slices] = max(self._newest[self._slices], record.timestamp_ms)
         self._next[self._slices] = record.offset + 1
 
@@ -201,6 +213,7 @@ class PartitionTask(OperatorRunner):
         # Of all tasks that get a report nobody can read, one says so.
         mine = headers.partition % self._log.partitions(SLICES.name) == self.partition
         self._feed_headers(headers, self._explaining.append if mine else _leave)
+        self._reach[place].note_block(headers.offsets, headers.timestamps, headers.ends, headers.rows.start)
         self._newest[place] = max(self._newest[place], int(headers.timestamps.max()))
         self._next[place] = headers.next
 
@@ -225,7 +238,7 @@ class PartitionTask(OperatorRunner):
         if self._next[self._slices] >= end:
             return
         self._barrier = None
-        ends = {(REPORTS.name, p): at for p, at in enumerate(self._log.end_offsets(REPORTS.name))}
+        ends = self._ends_of_reports()
         start = {self._slices: self._next[self._slices]}
         for records in read_between(self._log, start, {self._slices: end}):
             for record in records:
@@ -237,6 +250,9 @@ class PartitionTask(OperatorRunner):
             if self._closed:
                 raise TaskClosed(f"partition {self.partition}: closed while it read")
         self._next[self._slices] = max(end, self._next[self._slices])  # retention may have taken the last ones
+
+    def _ends_of_reports(self) -> dict[TopicPartition, int]:
+        return {(REPORTS.name, p): at for p, at in enumerate(self._log.end_offsets(REPORTS.name))}
 
     def _read_along(self, ends: dict[TopicPartition, int]) -> None:
         """Read reports past the newest slice's timestamp, or up to the given ends."""
@@ -275,14 +291,23 @@ class PartitionTask(OperatorRunner):
     # Writing
 
     def _stage(self) -> None:
+        """Only called when everything staged before is acknowledged; so that is what a checkpoint may state."""
+        if self._reached is not None:
+            self._point = replace(self._reached, minutes=self._minutes_end)
+        checkpoint = {} if self._point is None else {CHECKPOINT_HEADER: self._point.text()}
         for emission in self._operator.advance():
-            (self._minutes if emission.topic == QUALITY_MINUTES.name else self._explaining).append(record_of(emission))
+            staged = self._minutes if emission.topic == QUALITY_MINUTES.name else self._explaining
+            staged.append(record_of(emission, checkpoint if emission.topic == QUALITY_MEMORY.name else None))
+        self._reached = None
+        if (settled := self._operator.settled) is not None:
+            inputs = tuple(self._reach[place].since(settled[0]) for place in self._inputs)
+            self._reached = Checkpoint(self._next[self._slices], 0, *settled, inputs)
 
     def _send(self) -> bool:
         """Write what is staged without waiting for the log; whether all of it is acknowledged."""
         while True:
             if self._flight is None:
-                if self._minutes:
+                if self._explaining or self._minutes:
                     self._drop_written()
                 staged = self._explaining or self._minutes
                 if not staged:
@@ -317,48 +342,6 @@ class PartitionTask(OperatorRunner):
             raise Overtaken(f"partition {self.partition}: another worker writes its minutes; this one starts anew")
         self._minutes = [record for record in self._minutes if record.value not in found]
         self._minutes_end = end
-
-    # Restart
-
-    def _restore(self) -> dict[TopicPartition, int]:
-        """Give the operator what was emitted; returns the offsets from which inputs must be read."""
-        place = (QUALITY_MINUTES.name, self.partition)
-        self._minutes_end = end = self._log.end_offsets(QUALITY_MINUTES.name)[self.partition]
-        last = max(self._log.start_offsets(QUALITY_MINUTES.name)[self.partition], end - 1)
-        records = [r for some in read_between(self._log, {place: last}, {place: end}) for r in some]
-        if not records:
-            return self._begin()
-        emitted_at = records[-1].timestamp_ms
-        since = self._since(QUALITY_MINUTES.name, self._operator.outputs_since(QUALITY_MINUTES.name, emitted_at))
-        minutes = self._restored(QUALITY_MINUTES.name, {place: since[place]})
-        from_ms = self._operator.restore(minutes, self._evidence(emitted_at))
-        if from_ms is None:  # nothing in it could be read
-            return self._begin()
-        inputs = self._since(SLICES.name, from_ms) | self._since(REPORTS.name, from_ms)
-        return {place: inputs[place] for place in self._newest}
-
-    def _begin(self) -> dict[TopicPartition, int]:
-        """Nothing was emitted: read slices from the first there are, reports from an hour and some before."""
-        offset, time_ms = self._first_slices()
-        from_ms = max(0, time_ms - PLACEMENT_TTL_MINUTES * MINUTE_MS - FUTURE_LIMIT_MS)
-        self._operator.restore([], self._evidence(time_ms))  # a task may have died between evidence and minutes
-        return self._since(REPORTS.name, from_ms) | {self._slices: offset}
-
-    def _first_slices(self) -> tuple[int, int]:
-        """Offset and timestamp of the oldest record with slices; of the last heartbeat if there are only those."""
-        offset = self._log.start_offsets(SLICES.name)[self.partition]
-        end = self._log.end_offsets(SLICES.name)[self.partition]
-        time_ms = 0
-        for records in read_between(self._log, {self._slices: offset}, {self._slices: end}):
-            for record in records:
-                offset, time_ms = record.offset, record.timestamp_ms
-                if record.headers.get(KIND_HEADER) != HEARTBEAT:
-                    return offset, time_ms
-        return offset, time_ms
-
-    def _evidence(self, emitted_at: int) -> Iterator[Any]:
-        since = max(0, self._operator.outputs_since(DEVICE_EVIDENCE.name, emitted_at))
-        return self._restored(DEVICE_EVIDENCE.name, self._since(DEVICE_EVIDENCE.name, since))
 
 
 def _leave(_: Record) -> None:

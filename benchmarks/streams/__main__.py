@@ -26,7 +26,7 @@ from benchmarks.common import write_result
 from benchmarks.streams.backlog import Fleet, Message, Size
 from benchmarks.streams.truth import Truth
 from contracts.protocols import Record
-from contracts.topics import DEVICE_EVIDENCE, QUALITY_CUBE, QUALITY_MINUTES, REJECTED, REPORTS, SLICES
+from contracts.topics import DEVICE_EVIDENCE, QUALITY_CUBE, QUALITY_MEMORY, QUALITY_MINUTES, REJECTED, REPORTS, SLICES
 from ingest.log.kafka import KafkaLog
 from tests.services.kafka import Broker
 from tests.services.kafka.topics import create_topics
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parent.parent.parent
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 GOAL_ROWS_PER_S = 1_000_000
 LONGEST_RUN_S = 300
-OUTPUTS = (QUALITY_MINUTES.name, QUALITY_CUBE.name, DEVICE_EVIDENCE.name, REJECTED.name)
+OUTPUTS = tuple(t.name for t in (QUALITY_MINUTES, QUALITY_CUBE, DEVICE_EVIDENCE, QUALITY_MEMORY, REJECTED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from contracts.topics import (
     BY_NAME,
     DEVICE_EVIDENCE,
     QUALITY_CUBE,
+    QUALITY_MEMORY,
     QUALITY_MINUTES,
     RAW,
     REGISTRY,
@@ -32,7 +33,8 @@ from ingest.log.kafka_client import options, require_reachable, translated
 HOUR_MS = 3_600_000
 MIB = 1024 * 1024
 LEAST_RETENTION_MS = 75 * 60_000  # streams read back this far at a restart
-TOGETHER = (SLICES, QUALITY_MINUTES, QUALITY_CUBE, DEVICE_EVIDENCE)  # one task writes partition p of each
+# One task writes partition p of each.
+TOGETHER = (SLICES, QUALITY_MINUTES, QUALITY_CUBE, DEVICE_EVIDENCE, QUALITY_MEMORY)
 # A changed count sends a key's later records to another partition than its earlier ones.
 UNKEYED = frozenset({"telemetry.rejected"})
 CONNECT_S = 10.0
