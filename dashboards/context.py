@@ -12,7 +12,8 @@ from contracts.incidents import Action, Incident
 from contracts.protocols import Registry
 from contracts.sla import Month
 from dashboards.model import Books, CustomerSeries, Fleet
-from dashboards.people import OPERATOR, Person
+from dashboards.people import CUSTOMER, OPERATOR, Person
+from dashboards.tenant_view import TenantBackend, TenantRegistry, TenantView
 from history.query_cells import CellAnswer, CellQuestion
 from history.query_model import Exemplar
 from history.query_raw import Scan
@@ -24,6 +25,10 @@ class DashboardError(Exception):
 
 class NotReady(DashboardError):
     """The pages were opened before their data was set; retry later."""
+
+
+class NotSignedIn(NotReady):
+    """Somebody has to say who they are first, or to say it again."""
 
 
 class Backend(Protocol):
@@ -79,7 +84,10 @@ class Context:
     ask, with any of the keys of PIPELINE_KEYS; what is absent or None is shown as "no data".
     `report_font`: what report.fonts is asked for.
     `act`: records what somebody does to an incident, raises contracts.protocols.LogError when it cannot; None: these
-    pages only read. `person`: who looks; None: whoever reaches these pages is an operator."""
+    pages only read. `person`: who looks, None while nobody has to say; raises NotSignedIn; None: nobody ever has to,
+    whoever reaches these pages is an operator. `tenant`: what a customer may see of history. `audit` notes who did
+    what (who, customer, what, status). `share`: makes a link to a report (customer, month, language). `accounts`: those
+    of people, for admins (access.Account)."""
 
     backend: Backend
     registry: Registry
@@ -88,11 +96,28 @@ class Context:
     demo: bool = False
     report_font: str | None = None
     act: Callable[[Action], None] | None = None
-    person: Callable[[], Person] | None = None
+    person: Callable[[], Person | None] | None = None
+    tenant: Callable[[Customer], TenantView] | None = None
+    audit: Callable[[str, str, str, int], None] | None = None
+    share: Callable[[str, Month, str], str] | None = None
+    accounts: Callable[[], Sequence[Any]] | None = None
 
     def who(self, local_name: str) -> Person:
-        """Who looks; `local_name` for whoever has no account because there are none."""
-        return Person(local_name, OPERATOR) if self.person is None else self.person()
+        """Who looks; `local_name` for whoever has no account because there are none. Raises NotSignedIn."""
+        person = None if self.person is None else self.person()
+        return person or Person(local_name, OPERATOR)
+
+    def scoped(self, person: Person) -> Context:
+        """All that a customer's account may see: nothing but what is named here, whatever fields there will be."""
+        customer = self.registry.customer(person.customer)
+        tenant = None if customer is None or self.tenant is None else self.tenant(customer)
+        return Context(
+            backend=TenantBackend(tenant),  # type: ignore[arg-type]  # what it lacks is refused
+            registry=TenantRegistry(customer),
+            now=self.now,
+            report_font=self.report_font,
+            person=lambda: person,
+        )
 
 
 # freshness_s: end of the newest interval that queries see, to now; stream_s: end of the newest minute the streams
@@ -116,7 +141,9 @@ def clear_context() -> None:
 
 
 def current() -> Context:
-    """The context that was set. Raises NotReady before that."""
+    """What whoever looks may see of the context that was set: customers see a part of it that holds nothing of others.
+    Every page gets its data here. Raises NotReady before it was set, NotSignedIn."""
     if _context is None:
         raise NotReady("the pages have no data source yet; call dashboards.context.set_context first")
-    return _context
+    person = None if _context.person is None else _context.person()
+    return _context.scoped(person) if person is not None and person.role == CUSTOMER else _context

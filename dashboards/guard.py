@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import streamlit as st
 
 from contracts.protocols import StoreError
 from dashboards import markup, pipeline
-from dashboards.context import Context, NotReady, current
+from dashboards.context import Context, NotReady, NotSignedIn, current
 from dashboards.lens import Lens
+from dashboards.login_page import LOG_IN
+from dashboards.people import NotAllowed
 from dashboards.viewer import viewer_lens
 
 REFRESH_S = 10  # boxes report every 10 s
@@ -31,6 +34,11 @@ def guarded(draw: Callable[[Context, Lens], None], language: str) -> None:
     w = lens.words
     try:
         draw(current(), lens)
+    except NotSignedIn:
+        signed_out(lens)
+    except NotAllowed as refusal:
+        _log.warning("a page was refused: %s", refusal)
+        st.html(markup.blank(w("error.not_yours"), [w("error.not_yours_why")]))
     except NotReady:
         st.html(markup.blank(w("error.not_ready"), [w("error.not_ready_do")]))
     except StoreError as error:
@@ -40,6 +48,13 @@ def guarded(draw: Callable[[Context, Lens], None], language: str) -> None:
         reference = uuid.uuid4().hex[:8]
         _log.exception("page fault %s", reference)
         st.html(markup.fault(w, reference))
+
+
+def signed_out(lens: Lens) -> None:
+    """What is left of a page whose session is over."""
+    w = lens.words
+    st.html(markup.blank(w("login.ended"), [w("login.ended_why")]))
+    st.html(f'<div class="d"><a class="d-leave" href="{LOG_IN}" target="_self">{escape(w("login.again"))}</a></div>')
 
 
 def status_of(context: Context) -> pipeline.Status:

@@ -25,10 +25,11 @@ from contracts.incidents import (
 )
 from contracts.protocols import LogError
 from contracts.times import DAY_MS, HOUR_MS
-from dashboards import markup
-from dashboards.context import Context
+from dashboards import deeds, markup
+from dashboards.context import Context, NotSignedIn
 from dashboards.lens import Lens
-from dashboards.people import Person
+from dashboards.people import ACT, NotAllowed, deed_of
+from dashboards.viewer import viewing
 
 MUTES_MS = (HOUR_MS, 4 * HOUR_MS, DAY_MS, 7 * DAY_MS)
 PENDING = "incident-actions"  # in the session: what was done here and the job has not said yet
@@ -49,31 +50,30 @@ def with_pending(incident: Incident) -> Incident:
 def bar(context: Context, incident: Incident, lens: Lens) -> None:
     """The row of actions; those its state does not allow are left out."""
     w = lens.words
-    local = w("person.demo") if context.demo else w("person.local")
-    person = context.who(local)
+    person = viewing(w)
     if context.act is None:
         st.caption(w("act.not_here"))
         return
-    if not person.may_act:
+    if not person.may(ACT):
         st.caption(w("act.viewer", author=person.name))
         return
     with st.container(key="actions", horizontal=True, vertical_alignment="center"):
         for verb in (ACKNOWLEDGE, UNMUTE, REOPEN, MUTE, NOTE, RESOLVE, FALSE_ALARM, REAL_CAUSE):
-            if not permitted(incident, verb):
+            if not permitted(incident, verb) or not person.may(deed_of(verb)):
                 continue
             if verb in _PLAIN:
                 st.button(
-                    w(f"verb.{verb}"), key=f"act-{verb}", on_click=_do, args=(context, incident, verb, person, lens)
+                    w(f"verb.{verb}"), key=f"act-{verb}", on_click=_do, args=(context, incident, verb, lens)
                 )  # fmt: skip
             else:
-                _asked(context, incident, verb, person, lens)
+                _asked(context, incident, verb, lens)
         st.caption(w("act.as", author=person.name))
     said = st.session_state.pop(_SAID, None)
     if said is not None:
         st.html(markup.notice([said[0]], late=said[1]))
 
 
-def _asked(context: Context, incident: Incident, verb: str, person: Person, lens: Lens) -> None:
+def _asked(context: Context, incident: Incident, verb: str, lens: Lens) -> None:
     """An action that asks for more first."""
     w = lens.words
     with st.popover(w(f"verb.{verb}")):
@@ -83,15 +83,16 @@ def _asked(context: Context, incident: Incident, verb: str, person: Person, lens
             st.selectbox(w("act.cause"), CELL_DIMENSIONS, key="act-dimension", format_func=lambda d: w(f"dim.{d}"))
             st.text_input(w("act.cause_value"), key="act-value", max_chars=128)
         st.text_area(w("act.why"), key=f"act-text-{verb}", max_chars=2_000, height=80)
-        st.button(w("act.do"), key=f"act-do-{verb}", on_click=_do, args=(context, incident, verb, person, lens))
+        st.button(w("act.do"), key=f"act-do-{verb}", on_click=_do, args=(context, incident, verb, lens))
 
 
-def _do(context: Context, incident: Incident, verb: str, person: Person, lens: Lens) -> None:
+def _do(context: Context, incident: Incident, verb: str, lens: Lens) -> None:
     """Record it; whatever comes of it is said above the next drawing."""
     w = lens.words
     session = st.session_state
     now = context.now()
     try:
+        person = viewing(w)  # who it is now: the buttons were drawn a while ago
         action = Action(
             id=uuid.uuid4().hex,
             incident=incident.id,
@@ -103,12 +104,14 @@ def _do(context: Context, incident: Incident, verb: str, person: Person, lens: L
             cause={session["act-dimension"]: str(session["act-value"]).strip()} if verb == REAL_CAUSE else None,
         )
         apply(incident, action)
-        if context.act is not None:
-            context.act(action)
+        deeds.act(context, person, action)
+    except (NotAllowed, NotSignedIn):
+        session[_SAID] = w("act.not_yours"), True
+        return
     except ContractError as error:
         session[_SAID] = w("act.refused", field=error.field, expected=error.expected, got=error.got), True
         return
-    except LogError as error:
+    except (LogError, OSError) as error:
         _log.warning("an action on an incident was not recorded: %s", error)
         session[_SAID] = w("act.away"), True
         return

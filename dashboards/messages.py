@@ -3,7 +3,7 @@ sibling has a singular, chosen by the argument n. A message is (English, Chinese
 
 from __future__ import annotations
 
-from dashboards import messages_explore, messages_sla, messages_triage
+from dashboards import messages_explore, messages_people, messages_sla, messages_triage
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 
@@ -379,6 +379,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "error.page_do": ("The other pages still work.", "其他页面仍可使用。"),
     **messages_explore.MESSAGES,
+    **messages_people.MESSAGES,
     **messages_sla.MESSAGES,
     **messages_triage.MESSAGES,
 }

@@ -6,12 +6,15 @@ The dispatcher is outermost and looks only at the path, so that a box's POST nev
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from streamlit.starlette import App
+
+from dashboards.access import Access
+from dashboards.gate import Gate
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -26,16 +29,18 @@ GATEWAY_PATHS = frozenset({"/openapi.json", "/healthz", "/readyz", "/metrics"})
 _log = logging.getLogger(__name__)
 
 
-def streamlit_app() -> App:
-    """The pages. One per process (Streamlit's rule); call `dashboards.context.set_context` before serving."""
-    return App(SCRIPT, on_script_error=_on_script_error)
+def streamlit_app(secrets: Mapping[str, Any] | None = None) -> App:
+    """The pages. One per process (Streamlit's rule); call `dashboards.context.set_context` before serving. `secrets`:
+    what `st.login` needs (`oidc.Oidc.secrets`)."""
+    return App(SCRIPT, secrets=secrets, on_script_error=_on_script_error)
 
 
-def mount(gateway: ASGIApp, pages: App, lifespan: Lifespan | None = None) -> ASGIApp:
+def mount(gateway: ASGIApp, app: App, lifespan: Lifespan | None = None, access: Access | None = None) -> ASGIApp:
     """One ASGI application: /v1/*, /openapi.json, /healthz, /readyz and /metrics go to the gateway, all else to the
-    pages. `lifespan`, when given, is entered before the pages start and left after they stopped; the gateway is sent
-    no lifespan events of its own."""
-    pages_lifespan = pages.lifespan()
+    pages, through a gate that asks who somebody is if `access` is given. `lifespan`, when given, is entered before the
+    pages start and left after they stopped; the gateway is sent no lifespan events of its own."""
+    app_lifespan = app.lifespan()
+    pages: ASGIApp = app if access is None else Gate(app, access)
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         kind = scope["type"]
@@ -48,7 +53,7 @@ def mount(gateway: ASGIApp, pages: App, lifespan: Lifespan | None = None) -> ASG
         elif kind == "websocket":
             await pages(scope, receive, send)
         elif kind == "lifespan":
-            await _live(receive, send, lifespan, lambda: pages_lifespan(pages))
+            await _live(receive, send, lifespan, lambda: app_lifespan(app))
 
     return dispatch
 

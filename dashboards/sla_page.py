@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from functools import partial
 from typing import Any
 
@@ -10,17 +12,20 @@ import streamlit as st
 
 from contracts.entities import Customer
 from contracts.sla import Month
-from dashboards import guard, markup
-from dashboards.context import Context
+from dashboards import deeds, guard, markup
+from dashboards.context import Context, NotSignedIn
 from dashboards.lens import Lens
+from dashboards.people import SHARE, NotAllowed
 from dashboards.report.content import content
 from dashboards.report.fonts import NoFont
 from dashboards.report.page import body, page, style
 from dashboards.report.pdf import pdf
 from dashboards.report.table import table
 from dashboards.state import Range
+from dashboards.viewer import viewing
 
 MONTHS_SHOWN = 24
+_DRAWING = re.compile(r'<svg (?P<attributes>[^>]*aria-label="(?P<label>[^"]*)")>(?P<inner>.*?)</svg>', re.DOTALL)
 
 
 def sla_page(lens: Lens, chosen: Range) -> None:
@@ -39,7 +44,8 @@ def _draw(context: Context, lens: Lens) -> None:
     if not months:
         st.html(markup.blank(w("sla.none", name=customer.name), [w("sla.none_do")]))
         return
-    bar = st.columns((3, 1, 1, 1, 1), vertical_alignment="bottom")
+    shares = context.share is not None and viewing(w).may(SHARE)
+    bar = st.columns((3, *[1] * (5 if shares else 4)), vertical_alignment="bottom")
     month: Month = bar[0].selectbox(w("sla.month"), months, format_func=str, key="sla-month", width=160)
     document = context.backend.report(customer, month, lens.now)
     said = content(document, w.language)
@@ -50,10 +56,47 @@ def _draw(context: Context, lens: Lens) -> None:
         "csv": ("text/csv", partial(table, document)),
         "json": ("application/json", partial(json.dumps, document, ensure_ascii=False, indent=1)),
     }
-    for place, (form, (mime, make)) in zip(bar[1:], files.items(), strict=True):
+    for place, (form, (mime, make)) in zip(bar[1:5], files.items(), strict=True):
         try:
             place.download_button(form.upper(), make(), f"{name}.{form}", mime, key=f"sla-{form}", width="stretch")
         except NoFont:
             place.caption(w("sla.no_font"))
+    if shares:
+        with bar[-1].popover(w("sla.share"), width="stretch"):
+            _sharing(context, lens, customer, month)
     st.html(style())
-    st.html(f'<div class="r">{body(said)}</div>')
+    st.html(f'<div class="r">{_with_pictures(body(said), lens)}</div>')
+
+
+def _with_pictures(markup: str, lens: Lens) -> str:
+    """Streamlit takes drawings out of markup, but not pictures: each becomes one, in the theme's colours."""
+    c = lens.colours
+    sheet = (
+        f"text{{font:11px sans-serif;fill:{c.muted}}}.band{{fill:{c.amber};opacity:.25}}"
+        f".line{{fill:none;stroke:{c.accent};stroke-width:2}}.zero{{stroke:{c.red};stroke-dasharray:4 3}}"
+    )
+
+    def picture(found: re.Match[str]) -> str:
+        drawing = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" {found["attributes"]}><style>{sheet}</style>{found["inner"]}'
+        )
+        data = base64.b64encode(f"{drawing}</svg>".encode()).decode()
+        return f'<img class="burn" alt="{found["label"]}" src="data:image/svg+xml;base64,{data}">'
+
+    return _DRAWING.sub(picture, markup)
+
+
+def _sharing(context: Context, lens: Lens, customer: Customer, month: Month) -> None:
+    """A link to the report, for whoever has no account; each is noted with who made it."""
+    w, make = lens.words, context.share
+    st.caption(w("sla.share_is", name=customer.name, month=month))
+    if make is None or not st.button(w("sla.share_do"), key="sla-share"):
+        return
+    what = f"report {month}"
+    try:
+        st.code(
+            deeds.share(context, viewing(w), customer.id, what, lambda: make(customer.id, month, w.language)),
+            language=None, wrap_lines=True,
+        )  # fmt: skip
+    except (NotAllowed, NotSignedIn):
+        st.caption(w("act.not_yours"))

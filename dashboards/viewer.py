@@ -1,4 +1,4 @@
-"""Who looks: language, zone, theme of the browser, and what there is to choose from."""
+"""Who looks, with which language, zone and theme of the browser, and what there is to choose from."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from dashboards import style
-from dashboards.context import NotReady, current
+from dashboards.access import Access
+from dashboards.context import NotReady, NotSignedIn, current
 from dashboards.lens import Lens
 from dashboards.messages import Words
+from dashboards.people import OPERATOR, Person
 from dashboards.state import DEFAULT_RANGE, DEMO_RANGE
 
 ICON = (
@@ -44,6 +46,28 @@ def viewer_lens(language: str) -> Lens:
     except NotReady:
         now = 0
     return Lens(Words(language), zone, now, style.palette(st.context.theme.type))
+
+
+def signed_in(access: Access) -> Person | None:
+    """Who this browser's cookies belong to, asked anew each time: an account that was closed is out at once. None:
+    nobody has to say. Raises NotSignedIn, outside of a run of the script too."""
+    if not access.required:
+        return None
+    person = access.of_cookies(dict(st.context.cookies)) or access.of_claims(st.user.to_dict())
+    if person is None:
+        raise NotSignedIn("nobody is signed in")
+    return person
+
+
+def viewing(words: Words) -> Person:
+    """Who looks, by any name. Raises NotSignedIn."""
+    try:
+        context = current()
+    except NotSignedIn:
+        raise
+    except NotReady:
+        return Person(words("person.local"), OPERATOR)
+    return context.who(words("person.demo") if context.demo else words("person.local"))
 
 
 def customers() -> dict[str, str]:

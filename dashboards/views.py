@@ -9,32 +9,61 @@ from typing import Any
 import streamlit as st
 
 from contracts.entities import Customer
+from dashboards import (
+    accounts_page,
+    explore_page,
+    frontend,
+    guard,
+    ledger,
+    markup,
+    overview,
+    pipeline,
+    sla_page,
+    triage_page,
+)
 from dashboards import customer as customer_view
-from dashboards import explore_page, frontend, guard, ledger, markup, overview, pipeline, sla_page, triage_page
 from dashboards.context import Context
 from dashboards.figures import customer_figure
 from dashboards.lens import Lens
+from dashboards.people import Person
 from dashboards.state import RANGES, Range
+from dashboards.viewer import viewing
 
 ROWS_FIRST = 40  # customers drawn before a viewer asks for all of them
+HOME = ""  # of whoever does not see the overview: leads on to their first page
 
 
-def pages(lens: Lens) -> dict[str, Any]:
-    """The pages by name, titled in the viewer's language. The first is at /."""
-    draw = {
+def drawn() -> dict[str, Callable[[Lens, Range], None]]:
+    """All pages there are, by name, in the order of the navigation."""
+    return {
         "overview": overview_page,
         "triage": triage_page.triage_page,
         "customer": customer_page,
         "sla": sla_page.sla_page,
         "explore": explore_page.explore_page,
         "ledger": ledger_page,
+        "accounts": accounts_page.accounts_page,
     }
-    return {
+
+
+def pages(lens: Lens, person: Person) -> dict[str, Any]:
+    """The pages somebody sees by name, titled in their language. The overview, or HOME, is at /."""
+    found = {
         name: st.Page(
             partial(_page, function, lens), title=lens.words(f"page.{name}"), url_path=name, default=name == "overview"
         )
-        for name, function in draw.items()
+        for name, function in drawn().items()
+        if person.sees(name)
     }
+    if "overview" in found:
+        return found
+    first = next(iter(found.values()))
+    lead_on = partial(_lead_on, first)
+    return {HOME: st.Page(lead_on, title="Dipper", url_path="home", default=True), **found}
+
+
+def _lead_on(page: Any) -> None:
+    st.switch_page(page, query_params=st.query_params.to_dict())
 
 
 def _page(draw: Callable[[Lens, Range], None], lens: Lens) -> None:
@@ -80,7 +109,7 @@ def _draw_overview(context: Context, lens: Lens, chosen: Range) -> None:
     left.html(overview.groups_table(fleet.isps, w("column.isp"), w("overview.by_isp"), span, lens))
     right.html(overview.groups_table(fleet.regions, w("column.region"), w("overview.by_region"), span, lens))
     if opened:
-        st.switch_page(pages(lens)["customer"], query_params={**link, "customer": opened})
+        st.switch_page(pages(lens, viewing(w))["customer"], query_params={**link, "customer": opened})
 
 
 def _draw_empty(context: Context, lens: Lens, chosen: Range, customers: Any) -> None:

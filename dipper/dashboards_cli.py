@@ -13,8 +13,8 @@ EXAMPLES = """\
   DIPPER_KAFKA=k1:9092 DIPPER_STORE=clickhouse://dipper:SECRET@c1:9000/dipper dipper dashboards
   ssh -L 8410:127.0.0.1:8410 HOST    and open http://127.0.0.1:8410
 
-Pages ask nobody who they are yet, so they listen on a loopback address only. They read history, and the names of
-customers from the registry on Kafka; they write nothing.
+--host must be a loopback address; DIPPER_PAGES opens a listener for people elsewhere, who have to log in
+(docs/accounts.md). Pages read history, and customers and accounts from the registry on Kafka; they write nothing else.
 """
 
 

@@ -13,12 +13,13 @@ from dashboards.server import mount, streamlit_app
 from dipper.clock import wall_clock
 from dipper.metrics import NO_LABELS, Reading
 from dipper.parts import Base, RegistryPart, WatchSettings
-from dipper.settings import ProcessSettings
+from dipper.people_side import PeopleSide
+from dipper.settings import ProcessSettings, environment
 from dipper.shell import Opening, Shell, beside
 from dipper.watch import Part, Watch
 from ingest.bind import Door, check_bind
 
-DOORS = (Door("pages", False, "reach them through a tunnel"),)
+DOORS = (Door("pages", False, "people elsewhere have DIPPER_PAGES"),)
 
 
 class HistoryPart(Base):
@@ -42,13 +43,16 @@ class PagesShell(Shell):
     ) -> None:
         check_bind(process.local.host, DOORS)
         self._registry = registry
+        self._people = PeopleSide(process, registry, store, process.data, environment(), lambda: self.address)
         self._backend = HistoryBackend(store)
         parts = [HistoryPart(self._backend), RegistryPart(registry.status, limits), *needs]
         super().__init__(process, Watch("dashboards", parts, wall_clock, silent_after_ms=limits.silent_after_ms))
 
     def listeners(self) -> list[Opening]:
-        """One."""
-        return [Opening(mount(beside(self.watch, _nothing), streamlit_app()), self.settings.local, "DIPPER_PORT")]
+        """One, and people's own where it is named."""
+        doors = beside(self.watch, _nothing)
+        local = mount(doors, streamlit_app(self._people.secrets), access=self._people.access)
+        return [Opening(local, self.settings.local, "DIPPER_PORT"), *self._people.openings(local)]
 
     async def open(self, stack: contextlib.AsyncExitStack) -> None:
         """Give the pages their data."""
@@ -57,6 +61,7 @@ class PagesShell(Shell):
             registry=self._registry,
             now=wall_clock,
             status=lambda: self._backend.pipeline(wall_clock()),
+            **self._people.fields(),
         )
         set_context(context)
         stack.callback(clear_context)

@@ -24,6 +24,7 @@ from dipper.feed_side import FeedSide
 from dipper.incident_operations import record_action
 from dipper.operations import Operations, Parts
 from dipper.parts import GatewayPart, ReaderPart, SinkPart, StreamsPart, ThreadPart, TriagePart, WatchSettings
+from dipper.people_side import PeopleSide
 from dipper.report_operations import Settler
 from dipper.settings import ProcessSettings, environment, settings_of
 from dipper.shell import Opening, Shell, beside
@@ -38,7 +39,7 @@ PUBLIC_PATHS = frozenset({"/v1/telemetry", "/v1/enroll", "/v1/changes", "/health
 PUBLIC_DOORS = (Door("telemetry", True), Door("enrolment", True), Door("changes", True))
 LOCAL_DOORS = (
     *PUBLIC_DOORS,
-    Door("pages", False, "give boxes their own listener with DIPPER_PUBLIC, and reach the pages through a tunnel"),
+    Door("pages", False, "give boxes their own listener with DIPPER_PUBLIC, people theirs with DIPPER_PAGES"),
     Door("metrics", False, "as for the pages"),
 )
 STEP_TIMEOUT_S = 0.25
@@ -62,6 +63,8 @@ class Service(Shell):
         feed = settings_of(FeedSettings, engine.policy["feed"])
         self.feed = FeedSide(engine.log, engine.store, engine.registry, engine.clock, feed)
         self.customers = CustomerSide(engine.store, engine.registry, engine.clock, engine.paths.root, environment())
+        root = engine.paths.root
+        self.people = PeopleSide(settings, engine.registry, engine.store, root, environment(), lambda: self.address)
         self._settler = Settler(engine.store)
         chance = random.Random()
         workers = [
@@ -112,11 +115,12 @@ class Service(Shell):
     def listeners(self) -> list[Opening]:
         """Pages, gateway and health together; boxes on their own listener when one is named."""
         gateway = self.customers.beside(self.feed.beside(self.engine.gateway))
-        local: ASGIApp = mount(beside(self.watch, gateway), streamlit_app())
+        people = self.people
+        local: ASGIApp = mount(beside(self.watch, gateway), streamlit_app(people.secrets), access=people.access)
         openings = [Opening(local, self.settings.local, "DIPPER_PORT")]
         if self.settings.public is not None:
             openings.append(Opening(only_public(self.engine.gateway), self.settings.public, "DIPPER_PUBLIC", tls=True))
-        return openings
+        return openings + people.openings(local)
 
     async def open(self, stack: contextlib.AsyncExitStack) -> None:
         """Pages have their data, commands their socket."""
@@ -164,6 +168,7 @@ class Service(Shell):
             status=lambda: {**backend.pipeline(self.engine.clock()), "lag_s": self._lag_s()},
             demo=self._demo,
             act=partial(record_action, self.engine.log),
+            **self.people.fields(),
         )
 
     def _lag_s(self) -> float:

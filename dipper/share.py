@@ -81,16 +81,21 @@ def checked(share: Share, now: int) -> Share:
 
 def share_key(environment: Mapping[str, str], data: Path) -> bytes:
     """The key: 64 hex digits in DIPPER_SHARE_KEY, else of a file in the data directory, made when it is missing."""
-    text = environment.get(VARIABLE)
+    return stored_key(environment, VARIABLE, data / FILE)
+
+
+def stored_key(environment: Mapping[str, str], variable: str, path: Path) -> bytes:
+    """A key of KEY_BYTES or more: hex digits of a variable, else of a file, made when it is missing. Raises
+    SettingsError."""
+    text = environment.get(variable)
     if text:
         try:
             key = bytes.fromhex(text)
         except ValueError:
             key = b""
         if len(key) < KEY_BYTES:
-            raise SettingsError(f"{VARIABLE}: expected at least {2 * KEY_BYTES} hex digits, got {len(text)} characters")
+            raise SettingsError(f"{variable}: expected at least {2 * KEY_BYTES} hex digits, got {len(text)} characters")
         return key
-    path = data / FILE
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:

@@ -19,11 +19,12 @@ EPILOG = """\
 examples:
   dipper up                                     pages and gateway on http://127.0.0.1:8410, data in ./var
   dipper up --data /srv/dipper --port 9000
+  dipper users add ana --role admin             from now on the pages ask everybody to log in (docs/accounts.md)
   dipper up --public 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
                                                 boxes come through their own listener: telemetry, enrolment, changes
 
-Then register a box (`dipper devices add --help`) and a customer (`dipper customers add --help`). The address of the
-pages must be a loopback one: they ask nobody who they are. Reach them through a tunnel.
+Then register a box (`dipper devices add --help`) and a customer (`dipper customers add --help`). --host must be a
+loopback address. DIPPER_PAGES opens a listener for people elsewhere, who have to log in.
 """
 
 

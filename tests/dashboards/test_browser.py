@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -13,12 +14,17 @@ from typing import Any
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from contracts.incidents import Action
 from dashboards import guard
 from dashboards.context import set_context
+from dashboards.gate import ASSETS
+from dashboards.oidc import Oidc
 from dashboards.server import mount, streamlit_app
+from tests.dashboards.people import ANA, KEY, LI, PASSWORD, PORTAL, Door, Notes, make_access, make_oidc, with_people
 from tests.dashboards.synthetic import NOW, make_context
+from tests.services.oidc import Provider, Somebody
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
@@ -26,18 +32,46 @@ ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "
 DEADLINE_MS = 120_000  # a first start on a busy machine loads Chromium, Streamlit and the engine from disk
 
 
+DOOR = Door()
+ROUTES: list[str] = []  # Streamlit's own, once it serves
+WHOLE = {"email_verified": True, "groups": ["ops"]}
+PEOPLE = [
+    Somebody("ana", {"email": "ana@example.com", **WHOLE}),
+    Somebody("eve", {"email": "eve@example.com", **WHOLE, "groups": ["elsewhere"]}),
+]
+
+
 async def gateway(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": b"gateway " + scope["path"].encode()})
 
 
+@pytest.fixture(autouse=True)
+def nobody_has_an_account() -> None:
+    DOOR.access = make_access()
+
+
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def provider() -> Iterator[Provider]:
+    with Provider(PEOPLE) as running:
+        yield running
+
+
+def oidc_of(provider: Provider, address: str) -> Oidc:
+    known = {"metadata": provider.metadata_url, "client": provider.client, "secret": provider.secret}
+    return make_oidc(**known, url=address, emails=("@example.com",))
+
+
+@pytest.fixture(scope="module")
+def address(provider: Provider) -> Iterator[str]:
     """The pages and a stand-in gateway on a free port, in this process as in the product; refreshed every few seconds:
     a refresh ends the drawing of the one before, so on a busy machine a shorter one would let no chart be finished."""
     usual, guard.REFRESH_S = guard.REFRESH_S, 4
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(mount(gateway, streamlit_app()), log_config=None, access_log=False)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    provider.redirect = f"{url}/oauth2callback"
+    pages = streamlit_app(oidc_of(provider, url).secrets(KEY))
+    config = uvicorn.Config(mount(gateway, pages, access=DOOR), log_config=None, access_log=False)  # type: ignore[arg-type]
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -46,7 +80,9 @@ def address() -> Iterator[str]:
         assert time.monotonic() < deadline, "the server did not start"
         assert thread.is_alive(), "the server ended while starting"
         time.sleep(0.02)
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    assert pages._starlette_app is not None
+    ROUTES[:] = [str(getattr(route, "path", "")) for route in pages._starlette_app.routes]
+    yield url
     guard.REFRESH_S = usual
     server.should_exit = True
     thread.join(20)
@@ -72,6 +108,14 @@ def viewer(browser: Browser) -> Iterator[BrowserContext]:
 
 
 def open_page(viewer: BrowserContext, address: str) -> tuple[Page, list[str]]:
+    """A page that is drawn, and the list that collects its faults."""
+    page, faults = new_page(viewer, address)
+    page.goto(address)
+    page.wait_for_selector(".d-answer")
+    return page, faults
+
+
+def new_page(viewer: BrowserContext, address: str) -> tuple[Page, list[str]]:
     """A page, and the list that collects its faults: script errors and requests to any other host."""
     faults: list[str] = []
     page = viewer.new_page()
@@ -81,8 +125,6 @@ def open_page(viewer: BrowserContext, address: str) -> tuple[Page, list[str]]:
         "request",
         lambda r: None if r.url.startswith((f"http://{host}", "data:", "blob:")) else faults.append(f"fetched {r.url}"),
     )
-    page.goto(address)
-    page.wait_for_selector(".d-answer")
     return page, faults
 
 
@@ -190,8 +232,10 @@ def test_an_operator_goes_from_the_list_to_the_cause_and_resolves(
     monkeypatch.setattr(guard, "REFRESH_S", 10)  # as in the product
     other, acknowledge, resolve, do_it, acknowledged, resolved, only = TRIAGE[language]
     acts: list[Action] = []
-    set_context(make_context(acts=acts))
-    page, faults = open_page(viewer, f"{address}/triage?lang={language}")
+    notes = Notes()
+    DOOR.access = make_access(ANA)
+    set_context(with_people(make_context(acts=acts), DOOR, notes))
+    page, faults = log_in(viewer, f"{address}/triage?lang={language}", "ana")
     page.locator(".d-cards .card", has_text=other).click()
     page.wait_for_url("**incident=inc-2**")
     answer_is(page, other)
@@ -203,8 +247,158 @@ def test_an_operator_goes_from_the_list_to_the_cause_and_resolves(
     page.wait_for_function("() => !location.search.includes('drill')")
     page.get_by_role("button", name=acknowledge, exact=True).click()
     page.locator(".d-cards .card.on", has_text=acknowledged).wait_for()
-    page.get_by_role("button", name=resolve).first.click()
-    page.get_by_test_id("stPopoverBody").get_by_role("button", name=do_it).click()
+    confirm(page, resolve, do_it)
     page.locator(".d-figures", has_text=resolved).wait_for()
-    assert [(a.verb, a.incident) for a in acts] == [("acknowledge", "inc-1"), ("resolve", "inc-1")]
+    assert [(a.verb, a.incident, a.author) for a in acts] == [
+        ("acknowledge", "inc-1", "ana"), ("resolve", "inc-1", "ana"),
+    ]  # fmt: skip
+    assert notes == [("ana", "", "incident inc-1: acknowledge", 200), ("ana", "", "incident inc-1: resolve", 200)]
+    assert faults == []
+
+
+def confirm(page: Page, action: str, do_it: str) -> None:
+    """Open an action that asks for more, and do it. A refresh that comes in between closes what was opened."""
+    for _ in range(20):
+        page.get_by_role("button", name=action).first.click()
+        try:
+            page.get_by_test_id("stPopoverBody").get_by_role("button", name=do_it).click(timeout=6_000)
+        except PlaywrightTimeout:
+            continue
+        return
+    raise AssertionError(f"{action} never stayed open")
+
+
+def log_in(viewer: BrowserContext, target: str, name: str, password: str = PASSWORD) -> tuple[Page, list[str]]:
+    """Ask for a page, log in where one is asked to, and be led to it."""
+    page, faults = new_page(viewer, target)
+    page.goto(target)
+    assert "/account/login" in page.url
+    page.fill("input[name=name]", name)
+    page.fill("input[name=password]", password)
+    page.click("button")
+    page.wait_for_selector(".d-answer, .r h2")
+    assert page.url.partition("?")[0] == target.partition("?")[0]
+    return page, faults
+
+
+def test_a_viewer_looks_and_has_nothing_to_act_with(viewer: BrowserContext, address: str) -> None:
+    DOOR.access = make_access(LI)
+    set_context(with_people(make_context(), DOOR))
+    page, faults = log_in(viewer, f"{address}/triage?lang=en", "li")
+    page.get_by_text("li may look, not act.").wait_for()
+    page.locator(".d-figures").first.wait_for()
+    for verb in ("Acknowledge", "Mute", "Resolve", "Note"):
+        assert page.get_by_role("button", name=verb).count() == 0
+    page.get_by_role("link", name="Service levels").click()
+    page.wait_for_selector(".r h2")
+    assert page.get_by_role("button", name="Share").count() == 0
+    assert faults == []
+
+
+def test_a_customer_sees_the_own_service_levels_and_no_other_page(viewer: BrowserContext, address: str) -> None:
+    DOOR.access = make_access(PORTAL)
+    set_context(with_people(make_context(), DOOR))
+    page, faults = log_in(viewer, f"{address}/sla?customer=c003", "portal")
+    page.locator(".r", has_text="Lark Live").first.wait_for()
+    links = page.locator(".st-key-pages a")
+    assert [links.nth(i).inner_text() for i in range(links.count())] == ["Service levels"]
+    for path in ("/", "/triage?customer=c003"):
+        page.goto(address + path)
+        page.locator(".r", has_text="Lark Live").first.wait_for()
+        said = page.inner_text("body")
+        assert "Plover Sport" not in said
+        assert "Our pipeline" not in said
+    assert faults == []
+
+
+def test_streamlits_own_doors_are_shut_to_strangers_and_tell_customers_nothing(
+    viewer: BrowserContext, address: str
+) -> None:
+    DOOR.access = make_access(PORTAL)
+    set_context(with_people(make_context(), DOOR))
+    paths = sorted({re.sub(r"{[^}]*}", "x", path) for path in ROUTES if path})
+    assert len(paths) > 8
+    for path in paths:
+        status = viewer.request.get(address + path, max_redirects=0).status
+        assert path.startswith(ASSETS) or status in (303, 401, 404), (path, status)
+    page, _ = log_in(viewer, f"{address}/sla", "portal")
+    for path in paths:
+        said = viewer.request.get(address + path, max_redirects=0).body()
+        assert b"Kestrel" not in said, path
+        assert b"Plover" not in said, path
+    assert "Lark Live" in page.inner_text("body")
+
+
+def test_a_session_outlives_a_reload_and_ends_everywhere_when_the_account_is_closed(
+    viewer: BrowserContext, address: str
+) -> None:
+    DOOR.access = access = make_access(ANA)
+    set_context(with_people(make_context(), DOOR))
+    page, _ = log_in(viewer, f"{address}/ledger?lang=en", "ana")
+    page.reload()
+    page.wait_for_selector(".d-equation")
+    assert page.locator(".d-who b").inner_text() == "ana"
+    access._accounts.change("ana", open=False)  # type: ignore[attr-defined]
+    page.get_by_text("You are logged out.").first.wait_for()  # at the page's next refresh
+    assert page.locator(".d-equation").count() == 0
+    page.reload()
+    page.wait_for_url("**/account/login**")
+    access._accounts.change("ana", open=True)  # type: ignore[attr-defined]
+    page, _ = new_page(viewer, address)
+    page.goto(address)
+    page.wait_for_selector(".d-spark")
+    page.get_by_role("link", name="Log out").click()
+    page.wait_for_url("**/account/login")
+    page.goto(f"{address}/triage")
+    assert "/account/login" in page.url
+
+
+def test_people_of_a_provider_come_in_by_their_group_and_go_out_at_both(
+    viewer: BrowserContext, address: str, provider: Provider
+) -> None:
+    DOOR.access = make_access(LI, oidc=oidc_of(provider, address))
+    DOOR.access._clock = lambda: time.time_ns() // 1_000_000  # a provider's tokens carry the wall's time
+    set_context(with_people(make_context(), DOOR))
+    page = viewer.new_page()
+    page.goto(f"{address}/triage")
+    page.get_by_role("link", name="Continue with Example ID").click()
+    page.get_by_role("link", name="ana").click()
+    page.wait_for_selector(".d-spark")
+    assert page.locator(".d-who").inner_text().split() == ["ana@example.com", "operator"]
+    page.goto(f"{address}/triage?lang=en")
+    page.get_by_role("button", name="Acknowledge", exact=True).wait_for()
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url("**/account/login")
+    assert provider.ended == ["ana"]
+
+    page.get_by_role("link", name="Continue with Example ID").click()
+    page.get_by_role("link", name="eve").click()
+    page.get_by_role("heading", name="You have no access here.").wait_for()
+    assert "eve@example.com is known to your organisation" in page.inner_text("main")
+    page.goto(f"{address}/?sso=1")
+    page.wait_for_selector(".d-empty")
+    assert page.locator(".d-spark").count() == 0
+    page.goto(address)
+    page.get_by_role("link", name="Log in as somebody else").click()
+    page.wait_for_url("**/account/login")
+    assert provider.ended == ["ana", "eve"]
+
+
+def test_a_rule_and_a_box_are_chosen_by_a_click_and_kept_in_the_address(viewer: BrowserContext, address: str) -> None:
+    set_context(make_context())
+    page, faults = open_page(viewer, f"{address}/rules")
+    answer_is(page, "Rule near serves worse than others")
+    page.locator('.d-rules tr[data-pick="far"]').click()
+    page.wait_for_url("**rule=far**")
+    page.locator("h2", has_text="far: ").wait_for()
+    page.wait_for_selector(".js-plotly-plot .main-svg")
+    page.goto(f"{address}/scores")
+    page.locator('.d-rules tr[data-pick="box-0007"]').click()
+    page.wait_for_url("**box=box-0007**")
+    page.locator("h2", has_text="box-0007: drained").wait_for()
+    page.goto(f"{address}/releases?release=rel-1")
+    answer_is(page, "Promote application cdn")
+    page.locator('.d-cards [data-pick="rel-0"]').click()
+    page.wait_for_url("**release=rel-0**")
+    answer_is(page, "Roll back firmware 2.3.1")
     assert faults == []

@@ -16,15 +16,19 @@ from dashboards.explore_url import VIEWS
 from dashboards.frontend import THEMES
 from dashboards.messages import LANGUAGES, MESSAGES, Words
 from dashboards.model import State
+from dashboards.people import ROLES
 from dashboards.sidebar import CONTROLS
 from dashboards.state import RANGES
+from dashboards.views import drawn
 from history.query_cells import MEASURES
 
 FOLDER = Path(dashboards.__file__).parent
 # Keys that code builds: prefix -> what may follow.
 BUILT = {
     "control.": set(CONTROLS),
-    "page.": {"overview", "triage", "customer", "sla", "explore", "ledger"},
+    "page.": set(drawn()),
+    "person.role.": set(ROLES),
+    "accounts.": {"name", "role", "customer", "state", "since"},
     "measure.": set(MEASURES),
     "headline.": set(SENTENCES),
     "incident.kind.": {kind.partition(".")[0] for kind in KINDS},
