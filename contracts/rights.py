@@ -52,6 +52,7 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         Right(READ, GROUP, "dipper-sink"),
     ),
     "dashboards": (*_topics(READ, topics.REGISTRY), *_topics(WRITE, topics.INCIDENT_ACTIONS)),
+    "notify": _topics(READ, topics.INCIDENTS),
     "node": _topics(WRITE, topics.RAW),
 }
 """Component -> its rights; `node`: a trusted node that writes telemetry.raw itself. Leave to write a topic includes

@@ -43,9 +43,11 @@ COMMANDS = (
     "dipper.registry_file_cli",
     "dipper.changes_cli",
     "dipper.incidents_cli",
+    "dipper.notify_cli",
     "dipper.users_cli",
     "dipper.rejected_cli",
     "dipper.history_cli",
+    "dipper.settings_cli",
     "dipper.erase_cli",
     "dipper.localise_cli",
 )

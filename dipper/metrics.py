@@ -85,6 +85,16 @@ METRICS: dict[str, Meaning] = {
     "dipper_skipped_records_total": Meaning(
         "counter", (), "records the log let go before history had read them: data is lost", "any"
     ),
+    # notifications: dipper up
+    "dipper_notify_sent_total": Meaning("counter", ("receiver",), "messages about incidents that arrived"),
+    "dipper_notify_failed_total": Meaning("counter", ("receiver",), "attempts to deliver one that failed"),
+    "dipper_notify_given_up_total": Meaning(
+        "counter", ("receiver",), "messages let go undelivered after a day, or an hour of refusals", "any increase"
+    ),
+    "dipper_notify_waiting": Meaning("gauge", ("receiver",), "messages that wait to be delivered"),
+    "dipper_notify_waiting_seconds": Meaning(
+        "gauge", ("receiver",), "age of the oldest message that waits", "above 600 for 5 min"
+    ),
     # every process of a cluster with a replica of the registry
     "dipper_registry_behind_records": Meaning("gauge", (), "entries of the registry not applied yet", "rising"),
     # intake of trusted nodes

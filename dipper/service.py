@@ -28,6 +28,7 @@ from dipper.people_side import PeopleSide
 from dipper.report_operations import Settler
 from dipper.settings import ProcessSettings, environment, settings_of
 from dipper.shell import Opening, Shell, beside
+from dipper.upkeep import Upkeep
 from dipper.watch import Watch
 from dipper.worker import Worker
 from feed.app import FeedSettings
@@ -66,13 +67,15 @@ class Service(Shell):
         root = engine.paths.root
         self.people = PeopleSide(settings, engine.registry, engine.store, root, environment(), lambda: self.address)
         self._settler = Settler(engine.store)
+        self.upkeep = Upkeep(engine, settings, demo=demo)
         chance = random.Random()
         workers = [
             Worker("streams", lambda: engine.streams.step(STEP_TIMEOUT_S), engine.clock, chance),
-            Worker("health", lambda: engine.health.step(engine.clock(), STEP_TIMEOUT_S), engine.clock, chance),
-            Worker("incidents", lambda: engine.triage_step(engine.clock(), STEP_TIMEOUT_S), engine.clock, chance),
+            Worker("health", lambda: self.upkeep.live.health_step(STEP_TIMEOUT_S), engine.clock, chance),
+            Worker("incidents", lambda: self.upkeep.live.triage_step(STEP_TIMEOUT_S), engine.clock, chance),
             Worker("sink", lambda: engine.store_step(engine.clock(), STEP_TIMEOUT_S), engine.clock, chance),
             Worker("keeper", self._keep, engine.clock, chance),
+            *self.upkeep.workers(chance),
         ]
         limits: WatchSettings = settings_of(WatchSettings, engine.policy["watch"])
         parts = [
@@ -81,6 +84,7 @@ class Service(Shell):
             ReaderPart("scores", lambda: engine.health.status(engine.clock()), limits),
             TriagePart("incidents", self._triage_status, limits),
             SinkPart("history", lambda: engine.history_status(engine.clock()), limits),
+            self.upkeep.part,
             *(ThreadPart(worker, limits) for worker in workers),
         ]
         watch = Watch(
@@ -104,6 +108,7 @@ class Service(Shell):
             "feed": self.feed.status(),
             "incidents": self._triage_status(),
             "sink": self.engine.sink.status(now),
+            **self.upkeep.status(),
             "workers": [dataclasses.asdict(worker.status()) for worker in self.workers],
         }
 
@@ -125,20 +130,23 @@ class Service(Shell):
     async def open(self, stack: contextlib.AsyncExitStack) -> None:
         """Pages have their data, commands their socket."""
         set_context(self._page_context())
-        server = await control.serve(self.engine.paths.control, self._operations)
+        server = await control.serve(self.engine.paths.control, self.upkeep.answering(self._operations))
         stack.push_async_callback(_close, server, self.engine.paths.control)
 
     async def begin(self) -> None:
         """The gateway learns what the log holds."""
         await self.engine.gateway.start()
         self.feed.start()
+        self.upkeep.begin()
 
     async def finish(self) -> None:
         """Downstream last: what the gateway accepted reaches operators and history before the end."""
+        self.upkeep.end()
         await self.engine.gateway.stop()
         await self.feed.stop()
         self._pause.set()
         await self.stop_workers()
+        await asyncio.to_thread(self.upkeep.close)
         await asyncio.to_thread(self._last_steps)
 
     def _last_steps(self) -> None:

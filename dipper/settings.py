@@ -36,6 +36,7 @@ ENVIRONMENT: dict[str, str] = {
     "DIPPER_OIDC_..": "METADATA, CLIENT, SECRET, ROLES, ..: people of an identity provider (docs/accounts.md)",
     "DIPPER_SHARE_KEY": "key of links to reports, 64 hex digits or more (default: share.key in the data directory)",
     "DIPPER_REPORT_FONT": "font of reports as PDF, FILE or REGULAR:BOLD (default: one of the system's)",
+    "DIPPER_NOTIFY": "TOML file that says who is told of incidents (default: notify.toml, docs/notifications.md)",
     "DIPPER_POLICY": "TOML file with policy numbers that differ from the defaults",
 }
 DEFAULT_PORT = 8410

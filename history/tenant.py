@@ -79,10 +79,11 @@ class Tenant:
         """Incidents that touched the customer in [start, end), newest first."""
         found = incidents(self._store, start, end, limit=10 * MOST_INCIDENTS)
         own = [i for i in found if self.customer in i.customers and not i.false_alarm and i.merged_into is None]
-        return {"customer": self.customer, "incidents": [_seen_by(i, self.customer) for i in own[:MOST_INCIDENTS]]}
+        return {"customer": self.customer, "incidents": [seen_by(i, self.customer) for i in own[:MOST_INCIDENTS]]}
 
 
-def _seen_by(incident: Incident, customer: str) -> Mapping[str, Any]:
+def seen_by(incident: Incident, customer: str) -> Mapping[str, Any]:
+    """An incident as one customer may see it, whoever else it hit: what the read API and webhooks say."""
     own = [s for s in incident.series if s.customer == customer]
     return {
         "id": incident.id,

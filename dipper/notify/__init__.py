@@ -1,0 +1,1 @@
+"""Notifications: incidents told to people's and customers' machines. See docs/notifications.md."""
