@@ -49,6 +49,22 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{where}: {used} of {allowed} allowed capacity taken out since {since}.",
         "{where}：自 {since} 起已移除 {used}，上限 {allowed}。",
     ),
+    "triage.baseline.none": (
+        "Expected is a typical ratio: nothing of these series was known yet.",
+        "预期值为典型比例：这些序列尚无任何历史。",
+    ),
+    "triage.baseline.overall": (
+        "Expected comes from all minutes known: not a day of them yet.",
+        "预期值取自已知的全部分钟：历史尚不足一天。",
+    ),
+    "triage.baseline.time_of_day": (
+        "Expected comes from the same half hour of earlier days: not two weeks of them yet.",
+        "预期值取自此前各日的同一半小时：历史尚不足两周。",
+    ),
+    "triage.baseline.time_of_week": (
+        "Expected comes from the same half hour of the same weekday.",
+        "预期值取自同一星期几的同一半小时。",
+    ),
     "headline.more_causes": ("{n} causes at once.", "同时有 {n} 个原因。"),
     "headline.customers": ("{name} and {n} more", "{name} 等另 {n} 个"),
     "incident.kind.quality": ("quality", "质量"),

@@ -24,6 +24,7 @@ PRIOR_EVENTS = 10.0  # bad events' worth of the overall ratio that a cell's own 
 MOST_SIMILAR = 5
 _SIGNS = {"critical": "▲▲", "high": "▲", "medium": "●", "low": "○"}
 _RANK = {level: n for n, level in enumerate(LEVELS)}
+_BASELINES = ("none", "overall", "time_of_day", "time_of_week")  # what is usual, from the least that was known on
 
 
 def in_order(found: Sequence[Incident]) -> list[Incident]:
@@ -252,7 +253,9 @@ def series_table(incident: Incident, lens: Lens, names: Names) -> str:
     if incident.devices:
         boxes = f'<p class="d-sub">{escape(w("triage.boxes", names=", ".join(incident.devices)))}</p>'
     body = table(heads, rows, scroll=len(rows) > 12) if rows else ""
-    return f'<div class="d"><h2>{escape(w("triage.affected"))}</h2>{body}{boxes}</div>'
+    known = [_BASELINES.index(s.baseline) for s in incident.series if s.baseline in _BASELINES]
+    usual = f'<p class="d-sub">{escape(w(f"triage.baseline.{_BASELINES[min(known)]}"))}</p>' if known else ""
+    return f'<div class="d"><h2>{escape(w("triage.affected"))}</h2>{body}{usual}{boxes}</div>'
 
 
 def changes_table(incident: Incident, notes: Mapping[str, tuple[str, str]], lens: Lens, names: Names) -> str:

@@ -43,6 +43,7 @@ COMMANDS = (
     "dipper.registry_file_cli",
     "dipper.changes_cli",
     "dipper.incidents_cli",
+    "dipper.replay_cli",
     "dipper.notify_cli",
     "dipper.users_cli",
     "dipper.rejected_cli",

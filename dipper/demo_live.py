@@ -18,6 +18,7 @@ from dipper.demo_incidents import for_demo
 from dipper.demo_scheduler import LiveScheduler, give_token
 from dipper.engine import open_engine
 from dipper.fleet import Announcer, register
+from dipper.paths import DEMO_MARKER as MARKER
 from dipper.paths import OwnerLock, Paths
 from dipper.progress import Progress
 from dipper.service import Service
@@ -29,7 +30,6 @@ from simulator.drive import run_live as drive_live
 from simulator.fleet import Fleet
 from simulator.settings import Settings, build_fleet
 
-MARKER = "this-is-a-demo"
 PLANNED_MINUTES = 24 * 60.0  # random faults are laid out this far ahead
 ILL_BOXES_PER_HOUR = 3.0  # single boxes, for the scheduler to keep clear of
 QUIET_MINUTES = 12.0  # before the first fault, so that there is a normal to compare with

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from contracts.entities import Objective
 from contracts.protocols import Log, Registry, Store, StoreUnavailable
-from contracts.times import DAY_MS, HOUR_MS
+from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
 from dipper.past import past_minutes
 from dipper.paths import Paths
 from dipper.settings import settings_of
@@ -135,17 +136,22 @@ def open_engine(
     return Engine(paths, policy, clock, registry, log, store, gateway, streams, health, sink)
 
 
-def open_triage(log: Log, registry: Registry, store: Store, policy: Policy, now: int) -> TriageRunner:
-    """Detection and incidents on a log, with their past from history. Raises LogError or StoreError."""
-    settings = TriageSettings(
+def triage_settings(policy: Policy) -> TriageSettings:
+    """Those of detection and incidents. Raises SettingsError."""
+    return TriageSettings(
         detector=settings_of(DetectorSettings, policy["detector"]),
         silence=settings_of(SilenceSettings, policy["silence"]),
         incident=settings_of(IncidentSettings, policy["incident"]),
+        self_test_every_ms=round(policy["self_test"]["every_minutes"] * MINUTE_MS),
     )
+
+
+def open_triage(log: Log, registry: Registry, store: Store, policy: Policy, now: int) -> TriageRunner:
+    """Detection and incidents on a log, with their past from history. Raises LogError or StoreError."""
     return TriageRunner(
         log,
-        settings,
-        lambda: [objective for customer in registry.customers() for objective in customer.objectives],
+        triage_settings(policy),
+        lambda: objectives_of(registry),
         partial(past_minutes, store),
         incidents(store, now - KEEP_RESOLVED_MS, now + DAY_MS, limit=10_000),
         partial(_served, store),
@@ -158,6 +164,11 @@ def _served(store: Store, boxes: Sequence[str], start: int, end: int) -> Sequenc
         return served_by(store, boxes, start, end)
     except StoreUnavailable:
         return ()
+
+
+def objectives_of(registry: Registry) -> list[Objective]:
+    """What all customers are promised now."""
+    return [objective for customer in registry.customers() for objective in customer.objectives]
 
 
 _HEADLESS: dict[str, Any] = {"live_refresh_ms": None}

@@ -1,11 +1,11 @@
-"""`dipper history backup|restore|expire`: care for what is stored."""
+"""`dipper history backup|restore|expire|import`: care for what is stored."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from dipper import settings
+from dipper import past_import_cli, settings
 from dipper.command import add_data_arguments, ask, print_json
 from dipper.paths import OwnerLock, Paths
 
@@ -24,6 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     restore.set_defaults(run=run_restore)
     expire = verbs.add_parser("expire", help="let go of what is older than the retention; runs by itself as well")
     expire.set_defaults(run=run_expire)
+    past_import_cli.add_verb(verbs)
     for verb in (backup, restore, expire):
         add_data_arguments(verb)
 

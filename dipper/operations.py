@@ -6,23 +6,26 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from contracts.columns import FAILURE_NAMES
+from contracts.entities import Objective
 from contracts.errors import ContractError
 from contracts.histogram import COMPUTE_SERVICE, latency_base_ms, merge, quantile
 from contracts.protocols import Log, Store
 from contracts.times import DAY_MS
-from dipper import control, incident_operations, report_operations
+from dipper import control, incident_operations, replay_operations, report_operations
 from dipper.clock import wall_clock
-from dipper.engine import Engine, Policy, open_engine
+from dipper.demo_incidents import for_demo
+from dipper.engine import Engine, Policy, objectives_of, open_engine
 from dipper.errors import DipperError
-from dipper.paths import OwnerLock, Paths
+from dipper.paths import DEMO_MARKER, OwnerLock, Paths
 from dipper.settings import ProcessSettings, settings_of
 from history import queries
+from history.imported import SCHEMA, store_imported
 from history.ledger import ledger
 from history.maintenance import Retention, expire
 from history.query_pipeline import pipeline_state
@@ -30,7 +33,8 @@ from ingest.pipeline import Pipeline
 from ingest.rejected import replay
 
 Arguments = Mapping[str, Any]
-WRITING = frozenset({"history.expire"}) | report_operations.WRITING  # commands that change history; the others ask
+# Commands that change history; the others ask.
+WRITING = frozenset({"history.expire", "history.import"}) | report_operations.WRITING
 QUANTILES = {"latency_p50_ms": 0.50, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
 
 
@@ -42,7 +46,8 @@ class NotHere(DipperError):
 class Parts:
     """What operations work on. `intake`: opens the log and the pipeline that judges reports, for replays; `expire`:
     retention as of a time; `backup`: copies history into a new folder; `name_of`: a customer's name for people;
-    `complete_through`: until when history holds all that was received."""
+    `complete_through`: until when history holds all that was received; `policy`: with which it runs; `objectives`:
+    what customers are promised now."""
 
     store: Store
     clock: Callable[[], int]
@@ -51,6 +56,8 @@ class Parts:
     backup: Callable[[Path], Path]
     complete_through: Callable[[], int]
     name_of: Callable[[str], str] = str
+    policy: Policy = field(default_factory=dict)
+    objectives: Callable[[], Sequence[Objective]] = tuple
 
     @staticmethod
     def of_engine(engine: Engine) -> Parts:
@@ -64,6 +71,8 @@ class Parts:
             engine.backup,
             lambda: report_operations.complete_through(engine.sink.status(engine.clock()), engine.clock()),
             lambda customer: getattr(engine.registry.customer(customer), "name", customer),
+            engine.policy,
+            lambda: objectives_of(engine.registry),
         )
 
 
@@ -80,10 +89,12 @@ class Operations:
             "quality": self._quality,
             "changes": self._changes,
             **incident_operations.commands(parts.store, parts.clock, parts.intake),
+            **replay_operations.commands(parts.store, parts.policy, parts.objectives),
             "rejected.list": self._rejected_list,
             "rejected.show": self._rejected_show,
             "rejected.replay": self._rejected_replay,
             "history.backup": self._backup,
+            "history.import": self._import,
             "history.expire": lambda _: self._parts.expire(self._parts.clock()),
             **report_operations.ReportOperations(
                 parts.store, parts.clock, parts.name_of, parts.complete_through
@@ -157,6 +168,13 @@ class Operations:
     def _backup(self, arguments: Arguments) -> Any:
         return {"backup": str(self._parts.backup(Path(arguments["destination"])))}
 
+    def _import(self, arguments: Arguments) -> Any:
+        rows = replay_operations.unpacked(arguments["rows"])
+        if rows.schema != SCHEMA:
+            raise ContractError("malformed", "rows", f"columns {SCHEMA.names}", rows.schema.names)
+        source, version = str(arguments["source"]), int(arguments["version"])
+        return {"rows": store_imported(self._parts.store, rows, source, version)}
+
 
 def _plain(value: Any) -> dict[str, Any]:
     """A dataclass as JSON values; bytes in base64."""
@@ -167,29 +185,53 @@ def _plain(value: Any) -> dict[str, Any]:
 def run(process: ProcessSettings, policy: Policy, command: str, arguments: Arguments) -> Any:
     """Run a command on the deployment that the settings name: a cluster's store when there is one, else a data
     directory."""
+    with opened(process, policy, read_only=command not in WRITING) as ask:
+        return ask(command, arguments)
+
+
+@contextlib.contextmanager
+def opened(process: ProcessSettings, policy: Policy, *, read_only: bool = True) -> Iterator[Callable[..., Any]]:
+    """The same for several commands: `ask(command, arguments)`."""
     if process.store is not None:
-        with _cluster(process, policy, read_only=command not in WRITING) as parts:
-            return Operations(parts)(command, arguments)
-    return _embedded(process.data, policy, command, arguments)
+        with _cluster(process, policy, read_only=read_only) as parts:
+            yield Operations(parts)
+    else:
+        with _embedded(process.data, policy) as ask:
+            yield ask
 
 
-def _embedded(data: Path, policy: Policy, command: str, arguments: Arguments) -> Any:
-    """In the process that owns the directory, or here when nobody does. What the log holds is worked off first, so
-    that the answer covers everything that was ever accepted."""
+@contextlib.contextmanager
+def _embedded(data: Path, policy: Policy) -> Iterator[Callable[..., Any]]:
+    """In the process that owns the directory, or here when nobody does."""
     paths = Paths(data)
     if not any(path.exists() for path in (paths.registry, paths.log, paths.history)):
         raise control.ControlError(f"{data}: no Dipper data here; `dipper up --data {data}` starts one")
-    try:
-        return control.ask(paths.control, command, arguments)
-    except control.NotRunning:
-        pass
+    with contextlib.ExitStack() as stack:
+        here: Operations | None = None
+
+        def ask(command: str, arguments: Arguments) -> Any:
+            nonlocal here
+            if here is None:
+                try:
+                    return control.ask(paths.control, command, arguments)
+                except control.NotRunning:
+                    here = stack.enter_context(_here(paths, policy))
+            return here(command, arguments)
+
+        yield ask
+
+
+@contextlib.contextmanager
+def _here(paths: Paths, policy: Policy) -> Iterator[Operations]:
+    """The engine in this process. What the log holds is worked off first, so that the answer covers everything that
+    was ever accepted."""
     with OwnerLock(paths):
-        engine = open_engine(paths, policy, wall_clock, manual=True, live=False)
+        own = for_demo(policy) if (paths.root / DEMO_MARKER).exists() else policy
+        engine = open_engine(paths, own, wall_clock, manual=True, live=False)
         try:
             engine.drain(wall_clock())
-            result = Operations(Parts.of_engine(engine))(command, arguments)
+            yield Operations(Parts.of_engine(engine))
             engine.drain(wall_clock())
-            return result
         finally:
             engine.close()
 
@@ -212,9 +254,19 @@ def _cluster(process: ProcessSettings, policy: Policy, *, read_only: bool) -> It
             lambda now: expire(store, now, settings_of(Retention, policy["retention"])),
             refuse_backup,
             lambda: (pipeline_state(store, wall_clock()).newest_received or 0) - report_operations.MARGIN_MS,
+            policy=policy,
+            objectives=lambda: _cluster_objectives(process),
         )
     finally:
         store.close()
+
+
+def _cluster_objectives(process: ProcessSettings) -> list[Objective]:
+    from dipper.registries import opened_registry
+
+    process.needs_kafka()
+    with opened_registry(process, "commands", wait=True) as registry:
+        return objectives_of(registry)
 
 
 @contextlib.contextmanager

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
+import numpy as np
 import pyarrow as pa
 
 from contracts.columns import COUNT_NAMES, HISTOGRAM_NAMES
+from contracts.entities import MEASURES
 from contracts.protocols import Store
 from contracts.times import HOUR_MS
+from history.imported import TROUBLE, imported, oldest_imported
 from streams.detect import ServiceMinute, read_minutes
 from streams.detect_measures import Promises, Service
 
@@ -24,36 +27,55 @@ _OLDEST = "SELECT min(minute) AS oldest, count() AS n FROM minutes WHERE minute 
 def past_minutes(
     store: Store, start: int, end: int, promises: Promises
 ) -> Iterator[tuple[int, Mapping[Service, ServiceMinute]]]:
-    """Minutes of [start, end) with what each customer's service did in them, ascending. Late data has settled, so
-    how much of each was measured when it was new does not matter any more. Raises StoreError."""
+    """Minutes of [start, end) with what each customer's service did in them, ascending: measured ones, and where a
+    service has none in a minute, imported ones. Late data has settled, so how much of each was measured when it was
+    new does not matter any more. Raises StoreError."""
     known = store.query(_OLDEST, {"start": start})
-    if not known["n"][0]:
+    oldest = [int(known["oldest"][0])] if known["n"][0] else []
+    before = oldest_imported(store, start)
+    if before is not None:
+        oldest.append(before)
+    if not oldest:
         return
-    begin = max(start, known["oldest"][0])
-    for since in range(begin, end, _AT_ONCE_MS):
-        columns = {"start": since, "end": min(end, since + _AT_ONCE_MS)}
-        table = pa.table(store.query_arrow(_MINUTES, columns))
-        current: dict[Service, ServiceMinute] = {}
-        newest: int | None = None
-        for rows in _batches(table):
+    for since in range(max(start, min(oldest)), end, _AT_ONCE_MS):
+        until = min(end, since + _AT_ONCE_MS)
+        found: dict[int, dict[Service, ServiceMinute]] = {}
+        if before is not None:
+            found = _imported(store, since, until)
+        table = pa.table(store.query_arrow(_MINUTES, {"start": since, "end": until}))
+        for rows in text_as_codes(table, ("customer", "service")):
             for minute, service, content in read_minutes(rows, promises):
-                if newest is not None and minute != newest:
-                    yield newest, current
-                    current = {}
-                newest = minute
-                current[service] = content
-        if newest is not None:
-            yield newest, current
+                found.setdefault(minute, {})[service] = content
+        for minute in sorted(found):
+            yield minute, found[minute]
 
 
-def _batches(table: pa.Table) -> list[pa.RecordBatch]:
-    """With text as codes, whatever the engine gave, and lists that begin at 0."""
+def _imported(store: Store, start: int, end: int) -> dict[int, dict[Service, ServiceMinute]]:
+    """Minutes of a past before Dipper; one that was labelled as trouble counts as not covered, so it is not learned."""
+    rows = imported(store, start, end)
+    found: dict[int, dict[Service, ServiceMinute]] = {}
+    for minute, customer, service, measure, bad, total, label in zip(*rows.values(), strict=True):
+        services = found.setdefault(minute, {})
+        content = services.get((customer, service))
+        if content is None:
+            nothing = np.zeros(len(MEASURES), np.int64)
+            content = services[customer, service] = ServiceMinute(nothing, nothing.copy(), float("nan"), 0)
+        m = MEASURES.index(measure)
+        content.bad[m], content.total[m] = bad, total
+        if label == TROUBLE:
+            content.coverage = 0.0
+    return found
+
+
+def text_as_codes(table: pa.Table, names: Collection[str]) -> list[pa.RecordBatch]:
+    """All rows in one batch (none for no rows), with text as codes, whatever the engine gave, and lists that begin
+    at 0."""
     columns = []
     for name in table.column_names:
         column = table[name].combine_chunks()
         if isinstance(column, pa.ChunkedArray):
             column = pa.concat_arrays(column.chunks)
-        if name in ("customer", "service"):
+        if name in names:
             column = column if pa.types.is_dictionary(column.type) else column.cast(pa.utf8()).dictionary_encode()
         columns.append(column)
     return [pa.RecordBatch.from_arrays(columns, names=table.column_names)] if table.num_rows else []

@@ -13,6 +13,7 @@ from dipper.errors import DipperError
 
 DATA_VARIABLE = "DIPPER_DATA"
 DEFAULT_DATA = "var"
+DEMO_MARKER = "this-is-a-demo"  # a file that tells a demo's data directory, which a new demo may empty
 
 
 class DataDirBusy(DipperError):

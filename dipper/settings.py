@@ -148,23 +148,27 @@ def _listener(name: str, text: str) -> Listener:
 def load_policy(path: Path | None = None) -> dict[str, dict[str, Any]]:
     """Tables of policy numbers: the defaults, overlaid with a file. Raises SettingsError naming table and field."""
     policy: dict[str, dict[str, Any]] = tomllib.loads(POLICY.read_text())
-    if path is None:
-        return policy
+    return policy if path is None else overlaid(policy, path)
+
+
+def overlaid(policy: Mapping[str, Mapping[str, Any]], path: Path) -> dict[str, dict[str, Any]]:
+    """A policy with what a TOML file says differently. Raises SettingsError naming table and field."""
+    result = {table: dict(values) for table, values in policy.items()}
     try:
         given = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: expected a readable TOML file, got: {error}") from None
     for table, values in given.items():
-        if table not in policy or not isinstance(values, dict):
-            raise SettingsError(f"{path}: [{table}]: expected one of the tables {sorted(policy)}")
+        if table not in result or not isinstance(values, dict):
+            raise SettingsError(f"{path}: [{table}]: expected one of the tables {sorted(result)}")
         for name, value in values.items():
-            if name not in policy[table]:
-                raise SettingsError(f"{path}: {table}.{name}: expected one of {sorted(policy[table])}")
-            default = policy[table][name]
+            if name not in result[table]:
+                raise SettingsError(f"{path}: {table}.{name}: expected one of {sorted(result[table])}")
+            default = result[table][name]
             if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
                 raise SettingsError(f"{path}: {table}.{name}: expected a {type(default).__name__}, got {value!r}")
-            policy[table][name] = value
-    return policy
+            result[table][name] = value
+    return result
 
 
 def settings_of(kind: type[Any], values: Mapping[str, Any]) -> Any:

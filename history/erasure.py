@@ -21,6 +21,7 @@ OF = {
     "customer": (
         "minutes", "hours", "days", "coverage_minutes", "restatements", "stream_minutes", "cell_minutes", "cell_hours",
         "cell_days", "device_minutes", "exemplars", "signals", "objective_versions", "sla_statements", "sla_seals",
+        "imported_minutes",
     ),
 }  # fmt: skip
 """Tables by kind; each names whom a row is of in the column of the kind's name."""

@@ -16,6 +16,8 @@ WHERE detected_at < {end:Int64} AND (resolved_at IS NULL OR resolved_at >= {star
 ORDER BY detected_at DESC, id DESC LIMIT {limit:Int64}"""
 _INCIDENT = "SELECT document FROM incidents FINAL WHERE id = {id:String}"
 _ACTIONS = "SELECT document FROM incident_actions FINAL WHERE incident = {id:String} ORDER BY `at`, id"
+_ACTIONS_BETWEEN = """SELECT document FROM incident_actions FINAL
+WHERE `at` >= {start:Int64} AND `at` < {end:Int64} ORDER BY `at`, id"""
 _SIGNALS = f"""SELECT {", ".join(f"`{name}`" for name in names(SIGNALS))} FROM signals FINAL
 WHERE customer = {{customer:String}} AND service = {{service:String}} AND measure = {{measure:String}}
     AND minute >= {{start:Int64}} AND minute < {{end:Int64}} ORDER BY minute"""
@@ -38,6 +40,12 @@ def incident(store: Store, incident_id: str) -> Incident | None:
 def incident_actions(store: Store, incident_id: str) -> tuple[Action, ...]:
     """What people did to an incident, refused actions included, in the order of time."""
     found = store.query(_ACTIONS, {"id": incident_id})["document"]
+    return tuple(action_from_json(json.loads(text)) for text in found)
+
+
+def actions_between(store: Store, start: int, end: int) -> tuple[Action, ...]:
+    """What people did to any incident in [start, end), refused actions included, in the order of time."""
+    found = store.query(_ACTIONS_BETWEEN, {"start": start, "end": end})["document"]
     return tuple(action_from_json(json.loads(text)) for text in found)
 
 

@@ -9,7 +9,7 @@ and goes on.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from contracts.columns import SIGNALS
 from contracts.entities import MEASURES
 from contracts.times import MINUTE_MS
 from streams.detect_measures import Floats, Ints, Promises, Service, measures_of, service_codes
-from streams.incident_settings import DetectorSettings
+from streams.incident_settings import DetectorSettings, statistics
 
 Series = tuple[str, str, str]  # customer, service, measure
 VERDICTS = tuple(v.name.lower() for v in Verdict)
@@ -82,12 +82,11 @@ class _Memory:
 
 
 class DetectOperator:
-    """Judges and learns minutes in their order. `settings.warm_up_minutes` wins over the detector's own."""
+    """Judges and learns minutes in their order. `detect`: the detectors' own settings, else what `settings` say."""
 
     def __init__(self, settings: DetectorSettings, detect: DetectSettings | None = None) -> None:
         self._settings = settings
-        base = detect or DetectSettings()
-        self._detect = replace(base, season=replace(base.season, warm_up_minutes=settings.warm_up_minutes))
+        self._detect = detect or statistics(settings)
         self._detector = Detector(0, self._detect)
         self._memory = _Memory()
         self._index: dict[Series, int] = {}

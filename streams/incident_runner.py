@@ -66,10 +66,9 @@ class TriageRunner:
         self._book.restore(known)
         self._book.restore(self._read_incidents())
         self._detect = DetectOperator(settings.detector)
-        if past is not None and self._done > 0:
-            since = self._done - round(settings.detector.replay_days * DAY_MS)
-            for minute, services in past(since, self._done + MINUTE_MS, self._promises):
-                self._detect.learn(minute, services, self._promises)
+        self._past = past
+        if self._done:
+            self._learn_past(self._done + MINUTE_MS)
         self._cells = CellMemory(settings.incident.memory_minutes)
         self._quality = QualityIncidents(self._book, settings.incident)
         self._silence = SilenceWatch(self._book, settings.silence, settings.incident, served)
@@ -190,7 +189,18 @@ class TriageRunner:
             self._silence.tick(time_ms, frozen=self._own.late)
         self._ticked = max(self._ticked, grid)
 
+    def _learn_past(self, until: int) -> None:
+        """Once: what history holds of the time before, imported minutes included. On the very first start nothing was
+        judged yet, and the past ends where the first minute begins."""
+        if self._past is None:
+            return
+        since = until - MINUTE_MS - round(self._settings.detector.replay_days * DAY_MS)
+        for minute, services in self._past(since, until, self._promises):
+            self._detect.learn(minute, services, self._promises)
+        self._past = None
+
     def _judge(self, minute: int, services: Mapping[Service, ServiceMinute]) -> None:
+        self._learn_past(minute)
         if minute <= self._done:
             self._detect.learn(minute, services, self._promises)
             return

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
+from anomaly.detect import DetectSettings
 from contracts.times import MINUTE_MS
 from streams.settings import SettingsError
 
@@ -17,13 +18,17 @@ class DetectorSettings:
     `min_coverage`: a customer minute measured to less than this is frozen; a region gone dark takes a tenth.
     `forget_minutes`: a series without traffic for so long is forgotten. `replay_days`: history that is replayed at the
     start; two visits of each weekday, which the seasonal baseline wants. `warm_up_minutes`: measured minutes before
-    anything is said of a series. Thresholds for services without an objective of their own, in ms and kB/s.
+    anything is said of a series. `false_per_series_day`, `min_excess`: how sure the detectors must be, and how many
+    additional bad events a dip takes at least (anomaly/detect/settings.py has the reasons). Thresholds for services
+    without an objective of their own, in ms and kB/s.
     """
 
     min_coverage: float = 0.7
     forget_minutes: int = 7 * 1_440
     replay_days: float = 15.0
     warm_up_minutes: int = 60
+    false_per_series_day: float = 0.0004
+    min_excess: float = 20.0
     slow_ms: float = 1_000.0
     slow_task_ms: float = 600_000.0
     low_kb_per_s: float = 250.0
@@ -31,11 +36,24 @@ class DetectorSettings:
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_coverage <= 1.0:
             raise SettingsError(f"min_coverage: expected 0 to 1, got {self.min_coverage}")
-        for name in ("forget_minutes", "warm_up_minutes", "slow_ms", "slow_task_ms", "low_kb_per_s"):
+        positive = ("forget_minutes", "warm_up_minutes", "slow_ms", "slow_task_ms", "low_kb_per_s")
+        for name in (*positive, "false_per_series_day"):
             if not getattr(self, name) > 0:
                 raise SettingsError(f"{name}: expected above 0, got {getattr(self, name)}")
-        if self.replay_days < 0:
-            raise SettingsError(f"replay_days: expected at least 0, got {self.replay_days}")
+        for name in ("replay_days", "min_excess"):
+            if not getattr(self, name) >= 0:
+                raise SettingsError(f"{name}: expected at least 0, got {getattr(self, name)}")
+
+
+def statistics(settings: DetectorSettings) -> DetectSettings:
+    """The detectors' own settings, with what the policy says of them."""
+    base = DetectSettings()
+    return replace(
+        base,
+        season=replace(base.season, warm_up_minutes=settings.warm_up_minutes),
+        shift=replace(base.shift, min_excess=settings.min_excess),
+        discovery=replace(base.discovery, false_per_series_day=settings.false_per_series_day),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +109,11 @@ class IncidentSettings:
 
 @dataclass(frozen=True, slots=True)
 class TriageSettings:
-    """All of it. `poll_records`: most records consumed per step."""
+    """All of it. `poll_records`: most records consumed per step; `self_test_every_ms`: from one fault of the self-test
+    to the next."""
 
     detector: DetectorSettings = field(default_factory=DetectorSettings)
     silence: SilenceSettings = field(default_factory=SilenceSettings)
     incident: IncidentSettings = field(default_factory=IncidentSettings)
     poll_records: int = 256
+    self_test_every_ms: int = 60 * MINUTE_MS

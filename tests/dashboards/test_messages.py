@@ -36,6 +36,7 @@ BUILT = {
     "incident.level.": set(LEVELS),
     "incident.verdict.": set(VERDICTS),
     "triage.relation.": {"matches", "contains", "within"},
+    "triage.baseline.": {"none", "overall", "time_of_day", "time_of_week"},
     "verb.": {*VERBS_OF_PEOPLE, *VERBS_OF_SYSTEM},
     "dim.": {*CELL_DIMENSIONS, "device"},
     "view.": set(VIEWS),

@@ -194,3 +194,17 @@ def test_mutes_and_acknowledgements_read_as_such() -> None:
     assert incident_text.state_text(act(ACKNOWLEDGE), LENS) == "acknowledged"
     assert incident_text.state_text(act(MUTE, until=NOW + HOUR_MS), LENS) == "muted until 13:03"
     assert isinstance(make_changes(NOW)[0], Change)
+
+
+@pytest.mark.parametrize(
+    ("baselines", "says"),
+    [
+        (("overall", "time_of_week"), "Expected comes from all minutes known: not a day of them yet."),
+        (("time_of_week", "time_of_week"), "Expected comes from the same half hour of the same weekday."),
+        (("none", "overall"), "Expected is a typical ratio: nothing of these series was known yet."),
+    ],
+)
+def test_what_little_the_expectation_comes_from_is_said(baselines: tuple[str, ...], says: str) -> None:
+    first = INCIDENTS[0]
+    series = tuple(replace(first.series[0], baseline=b, customer=f"c{n}") for n, b in enumerate(baselines))
+    assert says in triage.series_table(replace(first, series=series), LENS, NAMES)

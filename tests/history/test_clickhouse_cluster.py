@@ -34,6 +34,7 @@ SHARDED_BY = {
     "sla_seals": "customer",
     "erasures": "id",
     "signals": "customer",
+    "imported_minutes": "customer",
     "incidents": "id",
     "incident_actions": "id",
 }

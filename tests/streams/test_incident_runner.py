@@ -226,3 +226,16 @@ def test_a_removal_budget_that_is_used_up_is_an_incident(log: EmbeddedLog) -> No
     assert (incident.kind, incident.customers) == ("health.budget", ("acme",))
     assert incident.where == {"device_region": "north", "device_isp": "unicom"}
     assert runner.status(at)["poison"] == 0
+
+
+def test_the_first_start_learns_what_was_imported_before_the_first_minute(log: EmbeddedLog) -> None:
+    asked = []
+
+    def past(start: int, end: int, promises: object) -> Iterator[tuple[int, dict[tuple[str, str], object]]]:
+        asked.append((start, end))
+        yield from ()
+
+    runner = TriageRunner(log, SETTINGS, lambda: OBJECTIVES, past)  # type: ignore[arg-type]
+    assert asked == []
+    run(log, runner, [nothing] * 3, Network())
+    assert asked == [(minute(-1) - 15 * 1_440 * MINUTE_MS, minute(0))]
