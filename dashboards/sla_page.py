@@ -25,6 +25,7 @@ from dashboards.state import Range
 from dashboards.viewer import viewing
 
 MONTHS_SHOWN = 24
+WIDTH = 880  # of the report, in its style sheet
 _DRAWING = re.compile(r'<svg (?P<attributes>[^>]*aria-label="(?P<label>[^"]*)")>(?P<inner>.*?)</svg>', re.DOTALL)
 
 
@@ -45,7 +46,7 @@ def _draw(context: Context, lens: Lens) -> None:
         st.html(markup.blank(w("sla.none", name=customer.name), [w("sla.none_do")]))
         return
     shares = context.share is not None and viewing(w).may(SHARE)
-    bar = st.columns((3, *[1] * (5 if shares else 4)), vertical_alignment="bottom")
+    bar = st.columns((3, *[1] * (5 if shares else 4)), vertical_alignment="bottom", width=WIDTH)
     month: Month = bar[0].selectbox(w("sla.month"), months, format_func=str, key="sla-month", width=160)
     document = context.backend.report(customer, month, lens.now)
     said = content(document, w.language)
