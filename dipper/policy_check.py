@@ -10,6 +10,7 @@ from typing import Any
 from contracts.errors import ContractError
 from dipper.engine import RETENTION_HOURS
 from dipper.parts import WatchSettings
+from dipper.self_test import SelfTestSettings
 from dipper.settings import SettingsError, load_policy, settings_of
 from feed.app import FeedSettings
 from history.maintenance import Retention
@@ -38,6 +39,7 @@ _KINDS: dict[str, type[Any]] = {
     "topics": TopicPlan,
     "worker": WorkerSettings,
     "watch": WatchSettings,
+    "self_test": SelfTestSettings,
 }
 _MAY_BE_ZERO = frozenset({"detector.replay_days", "detector.min_excess", "feed.most_streams", "feed.streams_per_token"})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ examples:
   dipper up                                     pages and gateway on http://127.0.0.1:8410, data in ./var
   dipper up --data /srv/dipper --port 9000
   dipper users add ana --role admin             from now on the pages ask everybody to log in (docs/accounts.md)
+  dipper up --self-test                         with a synthetic customer whose faults must be found
   dipper up --public 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
                                                 boxes come through their own listener: telemetry, enrolment, changes
 
@@ -49,6 +51,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--public", metavar="HOST:PORT", help="a second listener for boxes (default: none)")
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="its certificate")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key")
+    parser.add_argument(
+        "--self-test",
+        action="store_true",
+        help="a synthetic customer with scheduled faults, to prove that they are found (docs/self-test.md)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -64,10 +71,20 @@ def run(arguments: argparse.Namespace) -> int:
     with OwnerLock(paths):
         engine = open_engine(paths, settings.load_policy(process.policy), wall_clock)
         try:
-            uvloop.run(Service(engine, process).run(ready=announce))
+            service = Service(engine, process)
+            uvloop.run(service.run(_self_test(service) if arguments.self_test else None, announce))
         finally:
             engine.close()
     return 0
+
+
+def _self_test(service: Service) -> Callable[[Service], Awaitable[None]]:
+    """What runs beside: a customer that does not exist, with faults that must be found."""
+    from dipper.self_test_run import SelfTest
+
+    part = SelfTest(service.engine, wall_clock)
+    service.watch.add(part)
+    return lambda running: part.run(running.address)
 
 
 def announce(service: Service) -> None:

@@ -86,11 +86,17 @@ class Watch:
         self.parts = list(parts)
         self._clock = clock
         self._extra = extra
+        self._silent_after_ms = silent_after_ms
         self._silence = {part.name: Silence(silent_after_ms) for part in self.parts}
         self._silent: dict[str, str] = {}
         self._metrics = CollectorRegistry()
         ProcessCollector(registry=self._metrics)
         self._metrics.register(Readings(self._readings))
+
+    def add(self, part: Part) -> None:
+        """Watch another part, from before `run` on."""
+        self.parts.append(part)
+        self._silence[part.name] = Silence(self._silent_after_ms)
 
     # --- looking ---
 

@@ -26,6 +26,7 @@ from streams.incident_book import IncidentBook
 from streams.incident_budget import BudgetWatch
 from streams.incident_cells import CellMemory
 from streams.incident_inputs import INPUTS, Inputs
+from streams.incident_self_test import SelfTestWatch
 from streams.incident_settings import TriageSettings
 from streams.incident_silence import OwnLag, Served, SilenceWatch
 from streams.incidents import QualityIncidents
@@ -73,6 +74,7 @@ class TriageRunner:
         self._quality = QualityIncidents(self._book, settings.incident)
         self._silence = SilenceWatch(self._book, settings.silence, settings.incident, served)
         self._own = OwnLag(self._book, settings.incident)
+        self._self_test = SelfTestWatch(self._book, settings.self_test_every_ms)
         self._budget = BudgetWatch(self._book, settings.incident)
         self._inputs = Inputs()
         self._ticked = 0
@@ -145,6 +147,8 @@ class TriageRunner:
             self._book.tick(self._inputs.clock)
         for minute, services in self._inputs.ready(0, drained=drained):
             self._judge(minute, services)
+        if self._inputs.clock:
+            self._self_test.look(self._inputs.clock, self._done + MINUTE_MS, self._inputs.changes.values())
         self._write(self._inputs.clock or now, ())
         self._send()
         return consumed
@@ -208,6 +212,7 @@ class TriageRunner:
         self._inputs.forget_changes(minute - self._settings.incident.changes_ms)
         if not self._own.late:
             self._quality.minute(minute, signals, self._cells, self._inputs.changes.values())
+            self._self_test.keep_quiet(minute + MINUTE_MS)
         self._done = minute
         self._judged += 1
         self._write(minute + MINUTE_MS, signals)

@@ -277,3 +277,13 @@ def test_boxes_that_join_an_incident_bring_their_customers() -> None:
     fleet.run(140)
     (incident,) = fleet.incidents()
     assert incident.customers == tuple(f"of-{d}" for d in south)
+
+
+def test_the_box_of_the_self_test_is_not_called_silent() -> None:
+    book = IncidentBook()
+    watch = SilenceWatch(book, SilenceSettings(), IncidentSettings())
+    watch.reports(reports({"dipper-self-test-1": ("boot-1", "self-test", "self-test")}, T0))
+    for n in range(1, 60):
+        watch.tick(T0 + n * STEP, frozen=False)
+    assert list(book.active()) == []
+    assert not watch.blind
