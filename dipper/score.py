@@ -16,6 +16,7 @@ from typing import Any
 
 from contracts.incidents import QUALITY, SILENCE_REGION, Incident
 from contracts.times import MINUTE_MS, from_rfc3339
+from history.proportions import Proportion
 
 AFTER_MS = 5 * MINUTE_MS
 DETECTABLE = {
@@ -24,7 +25,6 @@ DETECTABLE = {
 }  # fmt: skip
 """A quality fault that makes at least this part of its customers' requests bad, for so long, so many in all, not before
 so many minutes of the run have passed; silence of boxes, or of a place, that lasts so long."""
-Z = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,12 +141,9 @@ def _matches(faults: Sequence[_Fault], incidents: Sequence[Incident]) -> dict[st
 
 
 def wilson(hits: int, n: int) -> list[float] | None:
-    """95% interval of a proportion (Wilson, 1927); None of nothing."""
-    if n == 0:
-        return None
-    centre = (hits + Z * Z / 2) / (n + Z * Z)
-    half = Z / (n + Z * Z) * math.sqrt(hits * (n - hits) / n + Z * Z / 4)
-    return [round(max(0.0, centre - half), 4), round(min(1.0, centre + half), 4)]
+    """95% interval of a proportion, to four digits; None of nothing."""
+    interval = Proportion(hits, n).interval
+    return None if interval is None else [round(end, 4) for end in interval]
 
 
 def _ratio(part: int, whole: int) -> float | None:
