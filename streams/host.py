@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from contracts.protocols import Log, LogReader, LogUnavailable, StoredRecord
 from contracts.times import SECOND_MS
@@ -31,6 +31,8 @@ from streams.slots import Slot, totals
 from streams.task import Overtaken, PartitionTask, TaskClosed, check_partitions
 
 logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 IDLE_WAIT_S = 0.5
 BUSY_WAIT_S = 0.02  # while an acknowledgement or reports are awaited
@@ -152,7 +154,7 @@ class TaskHost:
         task = slot.task
         assert task is not None
         began = time.monotonic()
-        reports = list(islice(slot.reports, self._settings.poll_records))
+        reports = self._first(slot.reports)
         slices: list[StoredRecord] = []
         try:
             if slot.read_to is not None:
@@ -161,7 +163,7 @@ class TaskHost:
             task.take_headers(reports)
             self._take_off(slot.reports, reports)
             if not task.wants_reports:
-                slices = list(islice(slot.inbox, self._settings.poll_records))
+                slices = self._first(slot.inbox)
                 task.take(map(decode, slices))
                 self._release(slot, slices)
             done = task.step()
@@ -281,6 +283,11 @@ class TaskHost:
                 return
             self._held_bytes -= sum(len(r.value) for r in taken)
             self._take_off(slot.inbox, taken)
+
+    def _first(self, queue: deque[_T]) -> list[_T]:
+        """What a step takes from a queue, which others add to meanwhile. It leaves the queue when it was taken well."""
+        with self._changed:
+            return list(islice(queue, self._settings.poll_records))
 
     def _take_off(self, queue: deque[Any], taken: list[Any]) -> None:
         with self._changed:

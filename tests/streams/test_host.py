@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -120,6 +123,40 @@ def test_what_a_new_assignment_leaves_undelivered_is_read_all_the_same(log: Embe
     wait_until(lambda: outputs(log)[0] == script()[1][0], "all minutes")
     assert host.status(NOW)["totals"]["reread"] > 0
     host.close()
+
+
+class Joined(deque[StoredRecord]):
+    """An inbox that gets a record while somebody looks at its first, unless that is forbidden meanwhile."""
+
+    def __init__(self, join: Callable[[], object]) -> None:
+        super().__init__()
+        self._join: Callable[[], object] | None = join
+
+    def __iter__(self) -> Iterator[StoredRecord]:
+        for record in super().__iter__():
+            if self._join is not None:
+                joining, self._join = threading.Thread(target=self._join), None
+                joining.start()
+                joining.join(0.3)  # one that waits for its turn is not done by then
+            yield record
+
+
+def test_records_that_come_while_a_step_takes_others_disturb_nobody(
+    log: EmbeddedLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = host_of(log)
+    host.assign([0])
+    wait_until(lambda: caught_up(host, log), "rebuilt")
+    append(log, [*fleet(5, 3), *heartbeats(T0 + 20 * MINUTE, PARTITIONS)])
+    first, second, *others = slices_of(log, 0)
+    host._slots[0].inbox = Joined(lambda: host.offer(second))
+    with caplog.at_level(logging.ERROR):
+        deliver(host, [first])
+        wait_until(lambda: host._slots[0].inbox._join is None and not host._slots[0].inbox, "both are taken")
+        deliver(host, others)
+        wait_until(lambda: caught_up(host, log), "the end")
+    host.close()
+    assert not caplog.records
 
 
 class Unwell:
