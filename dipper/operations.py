@@ -7,7 +7,7 @@ import base64
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class NotHere(DipperError):
 class Parts:
     """What operations work on. `intake`: opens the log and the pipeline that judges reports, for replays; `expire`:
     retention as of a time; `backup`: copies history into a new folder; `name_of`: a customer's name for people;
-    `complete_through`: until when history holds all that was received; `policy`: with which it runs; `objectives`:
+    `complete_through`: until when history holds all that was received; `policy`: with which it runs now; `objectives`:
     what customers are promised now."""
 
     store: Store
@@ -56,7 +56,7 @@ class Parts:
     backup: Callable[[Path], Path]
     complete_through: Callable[[], int]
     name_of: Callable[[str], str] = str
-    policy: Policy = field(default_factory=dict)
+    policy: Callable[[], Policy] = dict
     objectives: Callable[[], Sequence[Objective]] = tuple
 
     @staticmethod
@@ -71,7 +71,7 @@ class Parts:
             engine.backup,
             lambda: report_operations.complete_through(engine.sink.status(engine.clock()), engine.clock()),
             lambda customer: getattr(engine.registry.customer(customer), "name", customer),
-            engine.policy,
+            lambda: engine.policy,
             lambda: objectives_of(engine.registry),
         )
 
@@ -254,7 +254,7 @@ def _cluster(process: ProcessSettings, policy: Policy, *, read_only: bool) -> It
             lambda now: expire(store, now, settings_of(Retention, policy["retention"])),
             refuse_backup,
             lambda: (pipeline_state(store, wall_clock()).newest_received or 0) - report_operations.MARGIN_MS,
-            policy=policy,
+            policy=lambda: policy,
             objectives=lambda: _cluster_objectives(process),
         )
     finally:

@@ -27,19 +27,19 @@ _MOST_INCIDENTS = 10_000
 
 
 def commands(
-    store: Store, policy: Mapping[str, Mapping[str, Any]], objectives: Callable[[], Sequence[Objective]]
+    store: Store, policy: Callable[[], Mapping[str, Mapping[str, Any]]], objectives: Callable[[], Sequence[Objective]]
 ) -> dict[str, Callable[[Arguments], Any]]:
     """By name, for `dipper.operations`."""
 
     def past(arguments: Arguments) -> dict[str, Any]:
-        start, end = int(arguments["start"]), int(arguments["end"])
+        start, end, tables = int(arguments["start"]), int(arguments["end"]), policy()
         found = query_incidents.incidents(store, start, end, limit=_MOST_INCIDENTS)
         if len(found) == _MOST_INCIDENTS:
             raise ContractError("bad_span", "from, to", f"a span of fewer than {_MOST_INCIDENTS} incidents", "more")
         actions = query_incidents.actions_between(store, start, end)
         changes = queries.changes(store, start - 2 * DAY_MS, end)
         return {
-            "policy": {table: dict(policy[table]) for table in TABLES},
+            "policy": {table: dict(tables[table]) for table in TABLES},
             "objectives": [dataclasses.asdict(o) for o in objectives()],
             "stored": query_replay.stored(store),
             "incidents": [incident_to_json(i) for i in found],
