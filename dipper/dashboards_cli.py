@@ -6,7 +6,15 @@ import argparse
 import contextlib
 from typing import Any
 
-from dipper.cluster import add_process_parser, add_store_argument, opened_replica, opened_store, settled, store_part
+from dipper.cluster import (
+    add_process_parser,
+    add_store_argument,
+    opened_log,
+    opened_replica,
+    opened_store,
+    settled,
+    store_part,
+)
 from dipper.shell import say
 
 EXAMPLES = """\
@@ -14,7 +22,8 @@ EXAMPLES = """\
   ssh -L 8410:127.0.0.1:8410 HOST    and open http://127.0.0.1:8410
 
 --host must be a loopback address; DIPPER_PAGES opens a listener for people elsewhere, who have to log in
-(docs/accounts.md). Pages read history, and customers and accounts from the registry on Kafka; they write nothing else.
+(docs/accounts.md). Pages read history, and customers and accounts from the registry on Kafka; what people do to
+incidents they write to the topic incident.actions.
 """
 
 
@@ -33,12 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
     from dipper.pages import PagesShell
     from ingest.tuning import tune_malloc
 
-    process, _, limits = settled(arguments)
+    process, policy, limits = settled(arguments)
     tune_malloc()
     with contextlib.ExitStack() as stack:
+        log = stack.enter_context(opened_log(process, policy, "dashboards"))
         registry = stack.enter_context(opened_replica(process, "dashboards"))
         store = stack.enter_context(opened_store(process, read_only=True))
-        shell = PagesShell(process, store, registry, [store_part(store)], limits)
+        shell = PagesShell(process, log, store, registry, [store_part(store)], limits)
         lines = lambda s: [("pages", s.address), ("health", f"{s.address}/readyz")]  # noqa: E731
         uvloop.run(shell.run(ready=lambda s: say(lines(s))))
     return 0

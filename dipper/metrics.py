@@ -95,6 +95,23 @@ METRICS: dict[str, Meaning] = {
     "dipper_notify_waiting_seconds": Meaning(
         "gauge", ("receiver",), "age of the oldest message that waits", "above 600 for 5 min"
     ),
+    # detection and incidents, health scores, the feed: dipper triage, health and feed, dipper up
+    "dipper_active": Meaning(
+        "gauge", ("part",), "1 on the process that works, 0 on one that stands by", "sum by part is 0 for 2 min"
+    ),
+    "dipper_judged_minutes_total": Meaning("counter", (), "minutes that were judged"),
+    "dipper_open_incidents": Meaning("gauge", (), "incidents that are not resolved"),
+    "dipper_refused_actions_total": Meaning(
+        "counter", (), "actions on incidents that came too late to be allowed: somebody was faster"
+    ),
+    "dipper_scores_age_seconds": Meaning("gauge", (), "since health scores were last computed", "above 300 for 5 min"),
+    "dipper_scores_published_total": Meaning("counter", (), "scores and states of the budget published"),
+    "dipper_exhausted_cells": Meaning(
+        "gauge", (), "cells of the network whose removal budget is used up", "above 0 for 15 min"
+    ),
+    "dipper_feed_boxes": Meaning("gauge", (), "boxes whose score the feed holds"),
+    "dipper_feed_subscribers": Meaning("gauge", (), "subscribers of the feed's stream"),
+    "dipper_feed_dropped_subscribers_total": Meaning("counter", (), "subscribers let go because they took nothing"),
     # every process of a cluster with a replica of the registry
     "dipper_registry_behind_records": Meaning("gauge", (), "entries of the registry not applied yet", "rising"),
     # intake of trusted nodes

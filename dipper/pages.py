@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from contracts.protocols import Store
+from contracts.protocols import Log, Store
 from dashboards.context import Context, clear_context, set_context
 from dashboards.data import HistoryBackend
 from dashboards.server import mount, streamlit_app
 from dipper.clock import wall_clock
+from dipper.customer_side import CustomerSide
+from dipper.incident_operations import record_action
 from dipper.metrics import NO_LABELS, Reading
 from dipper.parts import Base, RegistryPart, WatchSettings
 from dipper.people_side import PeopleSide
@@ -36,13 +39,21 @@ class HistoryPart(Base):
 
 
 class PagesShell(Shell):
-    """Pages and health on one loopback listener."""
+    """Pages, what customers reach, and health on one loopback listener."""
 
     def __init__(
-        self, process: ProcessSettings, store: Store, registry: Any, needs: Sequence[Part], limits: WatchSettings
+        self,
+        process: ProcessSettings,
+        log: Log,
+        store: Store,
+        registry: Any,
+        needs: Sequence[Part],
+        limits: WatchSettings,
     ) -> None:
         check_bind(process.local.host, DOORS)
+        self._log = log
         self._registry = registry
+        self._customers = CustomerSide(store, registry, wall_clock, process.data, environment())
         self._people = PeopleSide(process, registry, store, process.data, environment(), lambda: self.address)
         self._backend = HistoryBackend(store)
         parts = [HistoryPart(self._backend), RegistryPart(registry.status, limits), *needs]
@@ -50,7 +61,7 @@ class PagesShell(Shell):
 
     def listeners(self) -> list[Opening]:
         """One, and people's own where it is named."""
-        doors = beside(self.watch, _nothing)
+        doors = beside(self.watch, self._customers.beside(_nothing))
         local = mount(doors, streamlit_app(self._people.secrets), access=self._people.access)
         return [Opening(local, self.settings.local, "DIPPER_PORT"), *self._people.openings(local)]
 
@@ -61,6 +72,7 @@ class PagesShell(Shell):
             registry=self._registry,
             now=wall_clock,
             status=lambda: self._backend.pipeline(wall_clock()),
+            act=partial(record_action, self._log),
             **self._people.fields(),
         )
         set_context(context)

@@ -206,7 +206,45 @@ class TriagePart(ReaderPart):
         "dipper_records_total": "records",
         "dipper_lag_seconds": "lag_s",
         "dipper_poison_total": "poison",
+        "dipper_judged_minutes_total": "judged_minutes",
+        "dipper_open_incidents": "open_incidents",
+        "dipper_refused_actions_total": "refused_actions",
     }
+
+
+class ScoresPart(ReaderPart):
+    """Health scores in this process."""
+
+    names: ClassVar[Mapping[str, str]] = {
+        "dipper_records_total": "records",
+        "dipper_poison_total": "poison",
+        "dipper_scores_age_seconds": "computed_lag_s",
+        "dipper_scores_published_total": "published",
+        "dipper_exhausted_cells": "exhausted_cells",
+    }
+
+
+class FeedPart(Base):
+    """The scheduler's feed in this process, by its own status."""
+
+    def __init__(self, status: Callable[[], Status]) -> None:
+        super().__init__("feed")
+        self._status = status
+
+    def ready(self, now: int) -> list[str]:  # noqa: ARG002
+        status = self._status()
+        if status["error"]:
+            return [f"feed: {status['error']}"]
+        return [] if status["ready"] else ["feed: reads what was published before"]
+
+    def facts(self, now: int) -> Mapping[str, Any]:  # noqa: ARG002
+        return self._status()
+
+    def readings(self, now: int) -> Iterator[Reading]:  # noqa: ARG002
+        status = self._status()
+        yield "dipper_feed_boxes", NO_LABELS, status["boxes"]
+        yield "dipper_feed_subscribers", NO_LABELS, status["subscribers"]
+        yield "dipper_feed_dropped_subscribers_total", NO_LABELS, status["dropped_subscribers"]
 
 
 class SinkPart(ReaderPart):

@@ -98,6 +98,7 @@ class Seat(ConsumerRebalanceListener):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._place = TopicPartition(topic, 0)
+        self._group = group
         self._release = release
         self._session_s = session_ms / 1_000
         self._monotonic = monotonic
@@ -145,11 +146,11 @@ class Seat(ConsumerRebalanceListener):
             if due:
                 self._confirm(offered)
         except RebalanceInProgressError:
-            logger.debug("sink: the group reconsiders; the next poll takes part")
+            logger.debug("%s: the group reconsiders; the next poll takes part", self._group)
         except CommitFailedError:
             self.on_partitions_lost(())
         except KafkaError as error:
-            raise LogUnavailable(f"group of the sink: {type(error).__name__}: {error}") from None
+            raise LogUnavailable(f"group {self._group}: {type(error).__name__}: {error}") from None
 
     def status(self) -> SeatStatus:
         """Who we are in the group."""
@@ -187,7 +188,7 @@ class Seat(ConsumerRebalanceListener):
             self._active = self._place in assigned
             self._confirmed_at = self._monotonic()
             self._offered = {}
-        logger.info("sink: %s", "active" if self._place in assigned else "standing by")
+        logger.info("%s: %s", self._group, "active" if self._place in assigned else "standing by")
 
     def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:  # noqa: ARG002
         """The group reconsiders: stop first."""
@@ -217,5 +218,5 @@ class Seat(ConsumerRebalanceListener):
         with self._lock:
             was_active, self._active = self._active, False
         if was_active:
-            logger.info("sink: gives its seat up")
+            logger.info("%s: gives its seat up", self._group)
             self._release()

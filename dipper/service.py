@@ -23,7 +23,16 @@ from dipper.engine import Engine
 from dipper.feed_side import FeedSide
 from dipper.incident_operations import record_action
 from dipper.operations import Operations, Parts
-from dipper.parts import GatewayPart, ReaderPart, SinkPart, StreamsPart, ThreadPart, TriagePart, WatchSettings
+from dipper.parts import (
+    FeedPart,
+    GatewayPart,
+    ScoresPart,
+    SinkPart,
+    StreamsPart,
+    ThreadPart,
+    TriagePart,
+    WatchSettings,
+)
 from dipper.people_side import PeopleSide
 from dipper.report_operations import Settler
 from dipper.settings import ProcessSettings, environment, settings_of
@@ -81,7 +90,8 @@ class Service(Shell):
         parts = [
             GatewayPart(engine.gateway),
             StreamsPart("quality", lambda: engine.streams.status(engine.clock()), limits),
-            ReaderPart("scores", lambda: engine.health.status(engine.clock()), limits),
+            ScoresPart("scores", lambda: engine.health.status(engine.clock()), limits),
+            FeedPart(self.feed.status),
             TriagePart("incidents", self._triage_status, limits),
             SinkPart("history", lambda: engine.history_status(engine.clock()), limits),
             self.upkeep.part,

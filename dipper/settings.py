@@ -25,7 +25,7 @@ ENVIRONMENT: dict[str, str] = {
     **KAFKA_ENVIRONMENT,
     "DIPPER_HOST": "address of pages, health and local doors (default: 127.0.0.1)",
     "DIPPER_PORT": "their port (default: 8410; 0: any free one)",
-    "DIPPER_PUBLIC": "HOST:PORT of a second listener for boxes: telemetry, enrolment, changes (default: none)",
+    "DIPPER_PUBLIC": "HOST:PORT of a second listener: a gateway's for boxes, a feed's for schedulers (default: none)",
     "DIPPER_TLS_CERT": "certificate file of the public listener",
     "DIPPER_TLS_KEY": "its private key file",
     "DIPPER_METRICS": "HOST:PORT of a listener for /metrics, /healthz and /readyz alone, with a token (default: none)",

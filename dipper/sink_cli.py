@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from typing import Any
 
+from contracts.topics import SLICES
 from dipper.clock import wall_clock
 from dipper.cluster import (
     add_process_parser,
@@ -42,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Store until a signal."""
-    from dipper.history_writer import HistoryWriter, WriterShell
+    from dipper.history_writer import GROUP, HistoryWriter, WriterShell
     from history.maintenance import Retention
     from history.sink import SinkSettings
     from ingest.tuning import tune_malloc
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
             settings_of(Retention, policy["retention"]),
             wall_clock,
         )
-        seat = writer.apply_for(process.needs_kafka(), client_id("sink"), **policy["group"])
+        seat = writer.apply_for(process.needs_kafka(), GROUP, SLICES.name, client_id("sink"), **policy["group"])
         stack.callback(seat.close)
         shell = WriterShell(process, writer, [log_part(log), store_part(store)], limits)
         asyncio.run(shell.run(ready=lambda s: say([("health", f"{s.address}/readyz")])))

@@ -48,6 +48,11 @@ class EvidenceBook:
             self._take((m, p), box[rows], revision[rows], counts[:, rows], boxes)
         self._forget()
 
+    @property
+    def complete(self) -> bool:
+        """Whether every part that showed any of the minutes kept has shown the newest."""
+        return {p for _, p in self._parts} == {p for m, p in self._parts if m == self.newest}
+
     def take(self) -> list[tuple[int, Evidence]]:
         """What is new since the last call, by minute."""
         news, self._news = self._news, {}

@@ -2,6 +2,10 @@
 
 Reads `device.evidence`, `telemetry.vitals` and of `telemetry.slices` who serves whom; writes `health.scores`. Records
 nobody can read are counted and left to the job that owns their topic to refuse. Nothing is stored beside the log.
+
+Nothing is scored before all was read that was there at the start: boxes not heard of yet would be taken for absent.
+A minute's evidence comes in parts, one per worker's partition; they are waited for a moment, what comes later counts
+in the next minute.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from contracts.times import MINUTE_MS, SECOND_MS
 from contracts.topics import DEVICE_EVIDENCE as EVIDENCE_TOPIC
 from contracts.topics import HEALTH_SCORES, SLICES
 from contracts.topics import VITALS as VITALS_TOPIC
+from streams.cuts import ends_of, reached
 from streams.health import HealthOperator
 from streams.health_settings import HealthJobSettings
 from streams.runner import read_between
@@ -31,6 +36,7 @@ _PLACEMENT = ("device", "customer", "requests")
 _RECORDS_PER_POLL = 256
 _RECORDS_PER_SUBMIT = 1_000
 _MOST_BEHIND_MINUTES = 2  # a job that never catches up scores all the same
+_PATIENCE_MS = 20 * SECOND_MS  # with a part that others are ahead of
 
 
 class HealthRunner:
@@ -45,6 +51,7 @@ class HealthRunner:
         self._unsent: list[Record] = []
         self._records = self._poison = self._published = 0
         self._computed_at: int | None = None
+        self._due_since: int | None = None
         self.operator.restore(self._scores())
         since = now - self.operator.job.read_back_minutes * MINUTE_MS
         start = {
@@ -52,6 +59,7 @@ class HealthRunner:
             for topic in INPUTS
             for p, offset in enumerate(log.offsets_for_time(topic, since))
         }  # fmt: skip
+        self._begin_at: dict[TopicPartition, int] = ends_of(log, INPUTS)  # empty once it was read
         self._reader = log.reader(start)
 
     def step(self, now: int, timeout_s: float) -> int:
@@ -61,13 +69,27 @@ class HealthRunner:
         records = self._reader.poll(_RECORDS_PER_POLL, timeout_s)
         for record in records:
             self._take(record)
-        operator = self.operator
-        behind = 0 if operator.scored is None else (operator.book.newest or 0) - operator.scored
-        if operator.is_due and (len(records) < _RECORDS_PER_POLL or behind >= _MOST_BEHIND_MINUTES):
-            self._unsent += operator.advance(now)
+        if self._is_time(now, drained=len(records) < _RECORDS_PER_POLL):
+            self._unsent += self.operator.advance(now)
             self._computed_at = now
+            self._due_since = None
             self._send()
         return len(records)
+
+    def _is_time(self, now: int, *, drained: bool) -> bool:
+        """Whether the newest minute should be scored now."""
+        if self._begin_at and reached(self._reader.positions(), self._begin_at):
+            self._begin_at = {}
+        operator = self.operator
+        if self._begin_at or not operator.is_due:
+            return False
+        self._due_since = self._due_since or now
+        behind = 0 if operator.scored is None else (operator.book.newest or 0) - operator.scored
+        if behind >= _MOST_BEHIND_MINUTES:
+            return True
+        if not drained or not (operator.book.complete or now - self._due_since >= _PATIENCE_MS):
+            return False
+        return reached(self._reader.positions(), ends_of(self._log, (EVIDENCE_TOPIC.name,)))
 
     def status(self, now: int) -> dict[str, Any]:
         """What a status page shows; `computed_lag_s` None before the first scores."""

@@ -115,11 +115,11 @@ class Inputs:
 
     def ready(self, after: int, *, drained: bool) -> Iterator[tuple[int, dict[Service, ServiceMinute]]]:
         """Minutes that every partition has shown, ascending; what is not after `after` is let go. `drained`: nothing
-        more waits in the log, so the newest minute is whole."""
+        more waits in the log, so what was read belongs together; else none."""
         for minute in sorted(self._minutes):
             if minute <= after:
                 del self._minutes[minute]
-            elif self._whole(minute) and (drained or minute < max(self._minutes)):
+            elif drained and self._whole(minute):
                 yield minute, self._minutes.pop(minute).services
             else:
                 return

@@ -1,8 +1,12 @@
 """The triage job on one log: minutes, cells, reports, changes and actions in; signals and incidents out.
 
-Nothing is stored beside the log and history. One step's output is one `submit`, so signals of a minute stand in the log
-with the incidents they led to. The newest signal says which minutes are done: after a restart they are not judged
-again, incidents are restored from their newest versions, and the detector learns its past from history.
+Nothing is stored beside the log and history. A minute's incidents are durable before its signals are written, and the
+newest signal says which minutes are done: after a restart they are not judged again, incidents are restored from their
+newest versions, and the detector learns its past from history. A minute whose incidents were written and whose signals
+were not is judged again and finds its incidents as it left them.
+
+Two owners. One that lost its place without knowing it may still write. Before it writes, it looks whether its topics
+end where it left them; if another one wrote there, it raises `Superseded` and must be replaced by a new one.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from contracts.errors import ContractError
 from contracts.incidents import IllegalTransition, Incident, incident_from_json, incident_to_json
 from contracts.protocols import Log, Record, StoredRecord, TopicPartition
 from contracts.times import DAY_MS, MINUTE_MS, SECOND_MS
+from streams.cuts import CutReader, ends_of
 from streams.detect import DetectOperator, ServiceMinute, Signal, signals_batch
 from streams.detect_measures import Promises, Service
 from streams.incident_book import IncidentBook
@@ -31,19 +36,25 @@ from streams.incident_settings import TriageSettings
 from streams.incident_silence import OwnLag, Served, SilenceWatch
 from streams.incidents import QualityIncidents
 from streams.runner import read_between
+from streams.settings import StreamsError
 
 Past = Callable[[int, int, Promises], Iterable[tuple[int, Mapping[Service, ServiceMinute]]]]
 """History: minutes of [start, end), ascending."""
 
 _MINUTE_HEADER, _ACTIONS_HEADER = "minute", "actions"
+_OUTPUTS = (topics.INCIDENTS.name, topics.SIGNALS.name)  # in the order of writing
+_TOGETHER = (topics.QUALITY_MINUTES.name, topics.QUALITY_CUBE.name)
 _GRID_MS = 10_000
-_MOST_POLLS = 20
 _MOST_TICKS = 360  # a longer stretch without any time is skipped, not walked through
+
+
+class Superseded(StreamsError):
+    """Another triage job writes. This one must be given up; a new one may take its place."""
 
 
 class TriageRunner:
     """Not thread-safe: one thread steps it. Raises LogError from any call that touches the log; after LogUnavailable
-    the same call may be repeated, nothing is lost or written twice. `objectives`: customers' promises as they are now;
+    the same call may be repeated, nothing is lost. `objectives`: customers' promises as they are now;
     `past`: what the detector learns at the start; `known`: incidents that history holds, for those the log let go;
     `served`: whom boxes served, as history knows."""
 
@@ -62,6 +73,7 @@ class TriageRunner:
         self._promises = Promises(objectives(), settings.detector)
         self._unsent: list[Record] = []
         self._records = self._judged = self._refused = 0
+        self._ends: dict[TopicPartition, int] = ends_of(log, _OUTPUTS)
         self._done, self._actions_from = self._read_progress()
         self._book = IncidentBook()
         self._book.restore(known)
@@ -78,7 +90,7 @@ class TriageRunner:
         self._budget = BudgetWatch(self._book, settings.incident)
         self._inputs = Inputs()
         self._ticked = 0
-        self._reader = log.reader(self._start())
+        self._reader = CutReader(log, self._start(), self._done or self._oldest(), _TOGETHER)
 
     # -- taking up
 
@@ -125,12 +137,23 @@ class TriageRunner:
             start.update({(name, p): offset for p, offset in enumerate(offsets)})
         return start
 
+    def _oldest(self) -> int | None:
+        """Time of the oldest minute there is; None without."""
+        name = topics.QUALITY_MINUTES.name
+        start = {(name, p): offset for p, offset in enumerate(self._log.start_offsets(name))}
+        ends = ends_of(self._log, (name,))
+        first = {place: min(at + 1, ends[place]) for place, at in start.items()}
+        times = [r.timestamp_ms for records in read_between(self._log, start, first) for r in records]
+        return min(times, default=None)
+
     # -- going on
 
     def step(self, now: int, timeout_s: float = 0.0) -> int:
-        """Consume what is there, waiting at most timeout_s for a first record, and write what it led to. Returns the
-        number of records consumed. Output is durable when this returns."""
+        """Consume what is there, waiting at most timeout_s for a first record, and write what it led to; while it is
+        behind, a stretch of what is there. Returns the number of records consumed. Output is durable when this
+        returns. Raises Superseded."""
         self._send()
+        behind = self._reader.behind
         consumed, drained = self._read(timeout_s)
         for rows in self._inputs.cells:
             self._cells.add(rows, self._promises)
@@ -141,8 +164,9 @@ class TriageRunner:
             self._budget.take(state)
         self._inputs.budgets.clear()
         if self._inputs.clock:
-            seen_until = self._inputs.seen_until if self._inputs.expecting else now
-            self._own.look(now, seen_until, blind=self._silence.blind)
+            if not behind:  # what is caught up with is judged late, but whole
+                seen_until = self._inputs.seen_until if self._inputs.expecting else now
+                self._own.look(now, seen_until, blind=self._silence.blind)
             self._budget.tick(self._inputs.clock)
             self._book.tick(self._inputs.clock)
         for minute, services in self._inputs.ready(0, drained=drained):
@@ -155,17 +179,11 @@ class TriageRunner:
 
     def _read(self, timeout_s: float) -> tuple[int, bool]:
         self._promises = Promises(self._objectives(), self._settings.detector)
-        consumed = 0
-        for _ in range(_MOST_POLLS):
-            records = self._reader.poll(self._settings.poll_records, timeout_s if not consumed else 0.0)
-            consumed += len(records)
-            for record in records:
-                self._inputs.take(record, self._promises)
-            if not records:
-                self._records += consumed
-                return consumed, True
+        consumed, whole = self._reader.read(
+            lambda record: self._inputs.take(record, self._promises), self._settings.poll_records, timeout_s
+        )
         self._records += consumed
-        return consumed, False
+        return consumed, whole
 
     def _act(self) -> None:
         """What people did. What the table of states does not allow is counted: the page or command that sent it has
@@ -216,6 +234,7 @@ class TriageRunner:
         self._done = minute
         self._judged += 1
         self._write(minute + MINUTE_MS, signals)
+        self._send()
 
     def _write(self, at: int, signals: Iterable[Signal]) -> None:
         for incident in self._book.take():
@@ -228,9 +247,19 @@ class TriageRunner:
             self._unsent.append(Record(topics.SIGNALS.name, b"", value, at, 0, headers))
 
     def _send(self) -> None:
-        if self._unsent:
-            self._log.submit(self._unsent).result()
-            self._unsent = []
+        if not self._unsent:
+            return
+        if self._ends and ends_of(self._log, _OUTPUTS) != self._ends:
+            raise Superseded(f"{_OUTPUTS[0]}: another triage job has written since")
+        known, self._ends = self._ends, {}  # until all is acknowledged nobody knows what is there
+        for topic in _OUTPUTS:
+            mine = [record for record in self._unsent if record.topic == topic]
+            if mine:
+                written = self._log.submit(mine).result()
+                if known:
+                    known = {**known, (topic, 0): written[-1][1] + 1}
+                self._unsent = [record for record in self._unsent if record.topic != topic]
+        self._ends = known or ends_of(self._log, _OUTPUTS)
 
     # -- what it says of itself
 

@@ -57,8 +57,10 @@ class QualityIncidents:
         self._cells: CellMemory | None = None
 
     def minute(self, minute: int, signals: Sequence[Signal], cells: CellMemory, changes: Iterable[Change]) -> None:
-        """Work off one minute; call in order. `changes`: of the last day."""
+        """Work off one minute; call in order. `changes`: of the last day. A minute that was worked off before a crash
+        and was not noted as such may be given again: incidents that show it have it in their account."""
         self._cells, self._scenes = cells, {}
+        accounted = {i.id for i in self._active() if i.newest >= minute}
         known = list(changes)
         dips = {s.series: s for s in signals if s.dip}
         frozen = {s.series for s in signals if s.evidence.verdict is Verdict.FROZEN}
@@ -72,7 +74,8 @@ class QualityIncidents:
                 self._explain(incident, minute, known)
         self._merge(minute)
         for incident in self._active():
-            self._account(incident, minute)
+            if incident.id not in accounted:
+                self._account(incident, minute)
             if minute - self._of(incident).alive >= self._settings.end_after_ms:
                 self._end(incident, minute, known)
 

@@ -18,7 +18,7 @@ THEIRS = {name: service for name, service in SERVICES.items() if name not in OUR
 ONE_SHOT = {"topics"}
 PROFILES = {
     "one": {"dipper"},
-    "cluster": {"kafka", "clickhouse", "topics", "gateway", "worker", "sink", "dashboards"},
+    "cluster": {"kafka", "clickhouse", "topics", "gateway", "worker", "sink", "triage", "health", "feed", "dashboards"},
     "trusted": {"intake"},
 }
 
@@ -80,7 +80,7 @@ def test_brokers_and_store_are_where_the_services_listen():
             assert parts.path == f"/{SERVICES['clickhouse']['environment']['CLICKHOUSE_DB']}"
 
 
-def test_published_ports_are_listened_on_and_only_the_boxes_door_faces_the_network():
+def test_published_ports_are_listened_on_and_only_doors_that_authenticate_face_the_network():
     open_to_all = {}
     for name, service in SERVICES.items():
         for address, outside, inside in ports_of(service):
@@ -88,19 +88,19 @@ def test_published_ports_are_listened_on_and_only_the_boxes_door_faces_the_netwo
             assert re.search(rf":{inside}\b", values) or (name, inside) == ("clickhouse", 9000)
             if address != "127.0.0.1":
                 open_to_all[name] = outside
-    assert open_to_all == {"gateway": 8443}
+    assert open_to_all == {"gateway": 8443, "feed": 8444}
 
 
 def test_topics_are_made_by_the_program_not_by_accident():
     assert SERVICES["kafka"]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
-    for name in ("gateway", "worker", "sink", "dashboards"):
+    for name in ("gateway", "worker", "sink", "triage", "health", "feed", "dashboards"):
         assert SERVICES[name]["depends_on"]["topics"] == {"condition": "service_completed_successfully"}
 
 
 def test_no_secret_has_a_default_and_an_empty_one_is_refused():
     for service in SERVICES.values():
         for name, value in service["environment"].items():
-            if re.search("PASSWORD|SECRET|TOKEN|TLS_KEY", name):
+            if re.search("PASSWORD|SECRET|TOKEN|TLS_KEY|SHARE_KEY", name):
                 assert re.fullmatch(r"\$\{\w+:-\}|\$\{\w+:\?.*\}", value), f"{name} has a default value"
             for inner in re.findall(r"(?i)(?:password|user_\w+)=\"([^\"]*)\"", value):
                 assert inner == "${KAFKA_PASSWORD:-}"

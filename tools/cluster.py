@@ -1,10 +1,12 @@
-"""`make cluster`: broker, engine, gateways, worker, sink, pages, a simulated fleet as processes; one Ctrl-C ends all.
+"""`make cluster`: broker, engine, gateways, worker, sink, triage, health, feed, pages, a simulated fleet as processes;
+one Ctrl-C ends all.
 
     python -m tools.cluster [--devices 300] [--seed 7] [--gateways 1] [--workers 1] [--no-fleet] [--keep DIR]
 
 The same pages on the same simulated fleet as `make demo`, but through Kafka, Faust and the engine behind ClickHouse's
 native protocol (tests/services/clickhouse, in place of a server). Everything listens on 127.0.0.1 only. Logs of all
-processes appear here, each line with its process; with --keep they stay in DIR, as do the data.
+processes appear here, each line with its process; with --keep they stay in DIR, as do the data. As in the demo the
+detector says something after ten minutes: the simulated network has less past than a real one.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Self, TextIO
 
+from dipper.demo_incidents import WARM_UP_MINUTES
 from simulator.settings import Settings
 from tests.e2e.cluster import Cluster, ClusterError, Member, end_on_sigterm, undisturbed
 from tests.services.kafka import BrokerError
@@ -88,10 +91,19 @@ def fleet_of(cluster: Cluster, options: argparse.Namespace) -> Member:
     return Member("fleet", command, cluster.folder, cluster.environment)
 
 
+def demo_policy(folder: Path) -> Path:
+    """A file with what a demo's policy says differently."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "policy.toml"
+    file.write_text(f"[detector]\nwarm_up_minutes = {WARM_UP_MINUTES}\n", encoding="utf-8")
+    return file
+
+
 def addresses(cluster: Cluster) -> list[str]:
     """Where everything is."""
     lines = [f"pages       {cluster.members['dashboards'].url}"]
     lines += [f"boxes       {member.boxes}/v1/telemetry  ({member.name})" for member in cluster.of("gateway")]
+    lines.append(f"feed        {cluster.members['feed-1'].boxes}/v1/health/devices")
     lines += [f"metrics     {member.url}/metrics  ({member.name})" for member in cluster.members.values()]
     lines.append(f"kafka       {','.join(cluster.broker.settings.brokers)}")
     lines.append(f"folder      {cluster.folder}")
@@ -119,7 +131,14 @@ def run(options: argparse.Namespace, folder: Path, follower: Follower) -> None:
             follower.add(name, folder / f"{name}.log")
         follower.say("starting", name)
 
-    with Cluster(folder, gateways=options.gateways, workers=options.workers, say=starting) as cluster:
+    with Cluster(
+        folder,
+        gateways=options.gateways,
+        workers=options.workers,
+        jobs=True,
+        settings={"DIPPER_POLICY": str(demo_policy(folder))},
+        say=starting,
+    ) as cluster:
         fleet = None
         try:
             if options.fleet:
@@ -131,7 +150,7 @@ def run(options: argparse.Namespace, folder: Path, follower: Follower) -> None:
             follower.say(UP)
             serve(cluster, follower, fleet)
         finally:
-            follower.say("stopping: fleet, gateways, workers, sink and pages, engine, broker")
+            follower.say("stopping: fleet, gateways, workers, triage and health, feed, sink and pages, engine, broker")
             if fleet is not None:
                 with undisturbed():
                     fleet.stop()

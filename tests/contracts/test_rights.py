@@ -9,10 +9,14 @@ import pytest
 from contracts.rights import RIGHTS, acl_commands
 from contracts.topics import BY_NAME
 from dipper.cli import main
+from dipper.health_cli import GROUP as HEALTH_GROUP
 from dipper.history_writer import GROUP as SINK_GROUP
+from dipper.triage_cli import GROUP as TRIAGE_GROUP
 from ingest.raw import GROUP as INTAKE_GROUP
 from ingest.registry.topic import transactional_id
 from streams.faust_app import GROUP as WORKER_GROUP
+from streams.health_local import INPUTS as HEALTH_INPUTS
+from streams.incident_inputs import INPUTS as TRIAGE_INPUTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 COLUMNS = (("Read", "topic"), ("Write", "topic"), ("Read", "group"), ("Write", "transactional-id"))
@@ -34,12 +38,19 @@ def test_groups_and_transactional_ids_are_those_the_program_uses():
     assert held("intake", "Read", "group") == {INTAKE_GROUP}
     assert held("worker", "Read", "group") == {WORKER_GROUP}
     assert held("sink", "Read", "group") == {SINK_GROUP}
+    assert held("triage", "Read", "group") == {TRIAGE_GROUP}
+    assert held("health", "Read", "group") == {HEALTH_GROUP}
     assert held("gateway", "Write", "transactional-id") == {transactional_id("registry")}
 
 
-def test_only_who_needs_the_keys_reads_the_registry():
+def test_jobs_may_read_what_they_take_in():
+    assert set(TRIAGE_INPUTS) <= held("triage", "Read", "topic")
+    assert set(HEALTH_INPUTS) <= held("health", "Read", "topic")
+
+
+def test_only_who_needs_it_reads_the_registry():
     readers = {component for component in RIGHTS if "registry" in held(component, "Read", "topic")}
-    assert readers == {"gateway", "intake", "dashboards"}
+    assert readers == {"gateway", "intake", "triage", "feed", "dashboards"}
     assert {r.name for rights in RIGHTS.values() for r in rights if r.resource == "topic"} <= set(BY_NAME)
 
 

@@ -106,6 +106,7 @@ def test_what_must_wake_somebody_has_a_rule():
     asked = {name for rule in RULES for name in NAME.findall(rule["expr"])}
     assert {"dipper_silent", "dipper_ready", "dipper_sink_active", "dipper_freshness_seconds"} <= asked
     assert {"dipper_skipped_records_total", "dipper_watermark_delay_seconds"} <= asked
+    assert {"dipper_active", "dipper_scores_age_seconds"} <= asked
 
 
 def text_of(readings):

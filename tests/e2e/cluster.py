@@ -32,6 +32,7 @@ COMMAND_DEADLINE_S = 120.0
 ANSWER_TIMEOUT_S = 5.0
 POLL_S = 0.1
 HOST = "127.0.0.1"
+JOBS = ("triage", "health", "feed")
 _SAMPLE = re.compile(r"^(\w+)(\{[^}]*\})? (\S+)$", re.MULTILINE)
 
 
@@ -48,7 +49,7 @@ class Member:
         self.health, self.public = free_ports(2)
         self._command = python("-m", "dipper", *command)
         given = {"DIPPER_HOST": HOST, "DIPPER_PORT": str(self.health), "DIPPER_DATA": str(folder / name)}
-        if command[0] == "gateway":
+        if command[0] in ("gateway", "feed"):
             given["DIPPER_PUBLIC"] = f"{HOST}:{self.public}"
         self._environment = {**clean_environment(), "PYTHONUNBUFFERED": "1", **environment, **given}
         self._child: subprocess.Popen[bytes] | None = None
@@ -61,7 +62,7 @@ class Member:
 
     @property
     def boxes(self) -> str:
-        """Where boxes post; of a gateway."""
+        """Where boxes post, of a gateway; where schedulers ask, of a feed."""
         return f"http://{HOST}:{self.public}"
 
     @property
@@ -160,7 +161,9 @@ class Member:
 class Cluster:
     """Everything of one deployment below `folder`, for use in a `with` block, which stops it whatever happens.
 
-    `prepare(environment)` is called once topics exist and before any process of Dipper runs: to fill the registry.
+    `jobs`: with detection, health scores and the feed, which ask for a core of their own. `settings`: more environment
+    of all processes. `prepare(environment)` is called once topics exist and before any process of Dipper runs: to fill
+    the registry.
     `exit_codes`: of the processes that `stop` ended, by name.
     """
 
@@ -171,7 +174,9 @@ class Cluster:
         gateways: int = 2,
         workers: int = 1,
         dashboards: bool = True,
+        jobs: bool = False,
         partitions: int = 6,
+        settings: Mapping[str, str] | None = None,
         prepare: Callable[[Mapping[str, str]], None] | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -183,7 +188,9 @@ class Cluster:
         self.partitions = partitions
         self._prepare = prepare
         self._say = say
-        self._sizes = {"gateway": gateways, "worker": workers, "dashboards": int(dashboards)}
+        self._settings = dict(settings or {})
+        self._sizes = {"gateway": gateways, "worker": workers, **dict.fromkeys(JOBS, int(jobs))}
+        self._sizes["dashboards"] = int(dashboards)
         self.members: dict[str, Member] = {}
 
     # --- who is there ---
@@ -195,10 +202,11 @@ class Cluster:
             **self.broker.environment,
             "DIPPER_STORE": self.engine.url,
             "DIPPER_DATA": str(self.folder / "command"),
+            **self._settings,
         }
 
     def of(self, kind: str) -> list[Member]:
-        """Members of a kind (gateway, worker, sink, dashboards), running or not, in the order they were added."""
+        """Members of a kind (gateway, worker, sink, triage ..), running or not, in the order they were added."""
         return [member for name, member in self.members.items() if name.rstrip("-0123456789") == kind]
 
     def wanted(self) -> list[Member]:
@@ -246,7 +254,7 @@ class Cluster:
         """Stop in the order of the flow, so that what was accepted upstream is worked off downstream. Raises the first
         ClusterError after all were stopped."""
         failures = []
-        for kinds in (("gateway",), ("worker",), ("dashboards", "sink")):
+        for kinds in (("gateway",), ("worker",), ("triage", "health"), ("feed", "dashboards", "sink")):
             chosen = [m for m in self.members.values() if m.name.rstrip("-0123456789") in kinds]
             for member in chosen:
                 member.terminate()

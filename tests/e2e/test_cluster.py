@@ -114,8 +114,9 @@ async def page(port):
 
 def test_the_pages_show_the_customers(cluster, truth):
     dashboards = cluster.members["dashboards"]
-    with urllib.request.urlopen(dashboards.url, timeout=10) as answer:
-        assert answer.status == 200
+    for path in ("/", "/v1/customers/openapi.json"):  # people's pages, and what customers' programs reach
+        with urllib.request.urlopen(dashboards.url + path, timeout=10) as answer:
+            assert answer.status == 200
     fleet = build_fleet(Settings(devices=DEVICES, customers=CUSTOMERS, seed=SEED, minutes=1, faults_per_hour=0))
     names = {customer.name for customer in fleet.world.customers if truth["counts"][customer.id]["requests"]}
     seen = set()
@@ -150,7 +151,7 @@ def test_make_cluster_serves_until_ctrl_c_and_leaves_nothing_behind(tmp_path):
         until(lambda: "everything is up" in process.tail() or not process.running(), 120, "everything is up")
         assert process.running(), process.tail()
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 7  # broker, engine, gateway, worker, sink, pages, fleet
+        assert len(children) >= 10  # broker, engine, gateway, worker, sink, triage, health, feed, pages, fleet
         pages = re.search(r"pages +(http://\S+)", process.tail(20_000))[1]
         with urllib.request.urlopen(pages, timeout=10) as answer:
             assert answer.status == 200

@@ -206,7 +206,8 @@ def test_a_revision_counts_by_its_difference_in_any_order_of_parts(log: Embedded
     for part, revision, failures in ((0, 1, 10), (1, 1, 20), (0, 3, 15), (0, 2, 99)):
         driver.put("device.evidence", evidence_batch(0, [("box-1", 100, failures)], revision, part))
         driver.step()
-    driver.put("device.evidence", evidence_batch(1, [("box-2", 10, 0)]))
+    for part in (0, 1):
+        driver.put("device.evidence", evidence_batch(1, [("box-2", 10, 0)], part=part))
     driver.step()
     operator = driver.runner.operator
     assert operator.memory.sums[1, :2, operator.boxes.devices.of("box-1")].tolist() == [200.0, 35.0]
