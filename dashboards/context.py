@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from contracts.entities import Change, Customer
+from contracts.health import BudgetState, Score
 from contracts.incidents import Action, Incident
 from contracts.protocols import Registry
+from contracts.releases import Release
 from contracts.sla import Month
-from dashboards.model import Books, CustomerSeries, Fleet
+from dashboards.model import Books, CustomerSeries, Fleet, Intake, Sums
 from dashboards.people import CUSTOMER, OPERATOR, Person
 from dashboards.tenant_view import TenantBackend, TenantRegistry, TenantView
+from history.query_box import BoxStory
 from history.query_cells import CellAnswer, CellQuestion
 from history.query_model import Exemplar
 from history.query_raw import Scan
@@ -29,6 +32,46 @@ class NotReady(DashboardError):
 
 class NotSignedIn(NotReady):
     """Somebody has to say who they are first, or to say it again."""
+
+
+class Releases(Protocol):
+    """Roll-outs and the verdicts on them."""
+
+    def recent(self) -> Sequence[Change]:
+        """Roll-outs of the last thirty days, newest first. Raises contracts.protocols.StoreError."""
+
+    def judge(self, change_id: str) -> Release:
+        """One by the id of its change. Raises ContractError `unknown_release`, `no_release`; StoreError."""
+
+
+class ScoreChange(Protocol):
+    """What a box's score became at a time (ms UTC); `reasons`: codes of contracts.health.REASONS."""
+
+    at: int
+    value: float
+    state: str
+    share: float
+    reasons: tuple[str, ...]
+
+
+class Scores(Protocol):
+    """The current health scores. Called from many threads at once."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything published so far is known."""
+
+    def all(self) -> Sequence[Score]:
+        """Every box's, unordered."""
+
+    def budget(self) -> BudgetState | None:
+        """How much is removed, None before anything was published."""
+
+    def of(self, device: str) -> Score | None:
+        """One box's."""
+
+    def changes(self, device: str) -> Sequence[ScoreChange]:
+        """What happened to a box since it first was anything but healthy, newest first."""
 
 
 class Backend(Protocol):
@@ -74,6 +117,29 @@ class Backend(Protocol):
     def report(self, customer: Customer, month: Month, now: int) -> Mapping[str, Any]:
         """A customer's month against its objectives: history.sla_report's document."""
 
+    def intake(self, start: int, end: int, step_ms: int, now: int) -> Intake:
+        """How well what boxes report comes in, over [start, end)."""
+
+    def coverage(self, start: int, end: int, customers: tuple[str, ...] = ()) -> Sums:
+        """Requests of some customers (none named: of all), measured and not; failures are left out."""
+
+    def boxes_concerned(self, where: Mapping[str, tuple[str, ...]], start: int, end: int) -> tuple[int, int, int, int]:
+        """(boxes that served a combination, those with failures, start, end) over the newest minutes of a span."""
+
+    def rule_places(
+        self, question: CellQuestion, rule: str = "", apart: tuple[str, ...] = ()
+    ) -> Mapping[str, list[Any]]:
+        """Sums of every rule (or one) against the others but those `apart`: history.query_rules.by_place."""
+
+    def rule_steps(self, question: CellQuestion, rule: str, apart: tuple[str, ...] = ()) -> Mapping[str, list[Any]]:
+        """The same of one rule per step of the question."""
+
+    def rule_customers(self, rule: str, start: int, end: int) -> tuple[str, ...]:
+        """Customers that a rule served in [start, end)."""
+
+    def box(self, device: str, start: int, end: int) -> BoxStory:
+        """What a box reported in [start, end)."""
+
     def scan(self, question: CellQuestion) -> Iterator[Scan]:
         """Sums by box, read from slices piece by piece; slow. Raises ContractError."""
 
@@ -87,7 +153,8 @@ class Context:
     pages only read. `person`: who looks, None while nobody has to say; raises NotSignedIn; None: nobody ever has to,
     whoever reaches these pages is an operator. `tenant`: what a customer may see of history. `audit` notes who did
     what (who, customer, what, status). `share`: makes a link to a report (customer, month, language). `accounts`: those
-    of people, for admins (access.Account)."""
+    of people, for admins (access.Account). `releases`: roll-outs and verdicts; `scores`: health scores; either None: this
+    process does not have them."""
 
     backend: Backend
     registry: Registry
@@ -101,6 +168,8 @@ class Context:
     audit: Callable[[str, str, str, int], None] | None = None
     share: Callable[[str, Month, str], str] | None = None
     accounts: Callable[[], Sequence[Any]] | None = None
+    releases: Releases | None = None
+    scores: Scores | None = None
 
     def who(self, local_name: str) -> Person:
         """Who looks; `local_name` for whoever has no account because there are none. Raises NotSignedIn."""

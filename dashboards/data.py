@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from contracts.columns import FAILURE_NAMES, STATUS_NAMES
 from contracts.entities import Change, Customer
@@ -23,16 +21,20 @@ from dashboards.model import (
     DeviceAccount,
     Fleet,
     Group,
+    Intake,
     LostRange,
     Marker,
     Refusal,
     Steps,
     Sums,
 )
-from history import queries, query_incidents
+from dashboards.shared import Shared
+from history import queries, query_box, query_incidents, query_intake, query_rules
 from history.books import Account
 from history.ledger import BootBooks, Ledger, ledger
+from history.query_box import BoxStory
 from history.query_cells import CellAnswer, CellQuestion, cells, values_of
+from history.query_fleet import SILENT_AFTER_MS
 from history.query_model import CustomerOverview, Exemplar, GroupBoxes, RejectedReason, Series
 from history.query_pipeline import PipelineState, pipeline_state
 from history.query_raw import Scan, scan
@@ -40,13 +42,12 @@ from history.sla_causes import IncidentCauses
 from history.sla_report import Asked, promised_months, report
 
 REPORT_SHARE_S = 30.0
+RULES_SHARE_S = 30.0
 REFERENCE_SHARE_S = 60.0  # the past changes little
 PRESENT_MS = 5 * MINUTE_MS  # what the pages call now
 REFERENCES = (("week", 7 * DAY_MS), ("day", DAY_MS), ("hour", HOUR_MS))
 DEVICES_SHOWN = 60
 RANGES_KEPT = 200
-
-_T = TypeVar("_T")
 
 
 class HistoryBackend:
@@ -63,7 +64,7 @@ class HistoryBackend:
     ) -> None:
         self._store = store
         self._share_s, self._books_share_s = share_s, books_share_s
-        self._answers = _Shared(monotonic)
+        self._answers = Shared(monotonic)
 
     def fleet(self, start: int, end: int, step_ms: int) -> Fleet:
         """All customers over a range, their present and its reference, ISPs and regions."""
@@ -174,6 +175,43 @@ class HistoryBackend:
         """Sums by box, read from slices piece by piece."""
         return scan(self._store, question)
 
+    def intake(self, start: int, end: int, step_ms: int, now: int) -> Intake:
+        """How well what boxes report comes in."""
+        make = partial(_intake, self._store, start, end, step_ms, now)
+        return self._answers.get(("intake", start, end, step_ms), self._share_s, make)
+
+    def coverage(self, start: int, end: int, customers: tuple[str, ...] = ()) -> Sums:
+        """Requests of some customers (or all) in [start, end), measured and not; failures are left out."""
+        make = partial(query_intake.coverage_of, self._store, start, end, customers)
+        found = self._answers.get(("coverage", start, end, customers), self._share_s, make)
+        return Sums(sum(c.measured for c in found), 0, sum(c.unmeasured for c in found))
+
+    def boxes_concerned(self, where: Mapping[str, tuple[str, ...]], start: int, end: int) -> tuple[int, int, int, int]:
+        """(boxes, those with failures, start, end) of a combination: history.query_intake.boxes_concerned."""
+        make = partial(query_intake.boxes_concerned, self._store, where, start, end)
+        return self._answers.get(("concerned", repr(where), start, end), REFERENCE_SHARE_S, make)
+
+    def rule_places(
+        self, question: CellQuestion, rule: str = "", apart: tuple[str, ...] = ()
+    ) -> Mapping[str, list[Any]]:
+        """Sums of rules against the others, per place: history.query_rules.by_place."""
+        make = partial(query_rules.by_place, self._store, question, rule, apart)
+        return self._answers.get(("rules", repr(question), rule, apart), RULES_SHARE_S, make)
+
+    def rule_steps(self, question: CellQuestion, rule: str, apart: tuple[str, ...] = ()) -> Mapping[str, list[Any]]:
+        """The same of one rule over time: history.query_rules.by_step."""
+        make = partial(query_rules.by_step, self._store, question, rule, apart)
+        return self._answers.get(("rule", repr(question), rule, apart), RULES_SHARE_S, make)
+
+    def rule_customers(self, rule: str, start: int, end: int) -> tuple[str, ...]:
+        """Customers that a rule served in [start, end)."""
+        make = partial(query_rules.customers_of, self._store, rule, start, end)
+        return self._answers.get(("rule-customers", rule, start, end), RULES_SHARE_S, make)
+
+    def box(self, device: str, start: int, end: int) -> BoxStory:
+        """What a box reported in [start, end)."""
+        return query_box.story(self._store, device, start, end)
+
     def books(self, now: int) -> Books:
         """The ledger and what was refused."""
         return self._answers.get(
@@ -215,6 +253,29 @@ def _customer(store: Store, customer: str, service: str | None, start: int, end:
             for c in changes
             if c.scope.get("customer", customer) == customer and c.start >= start
         ),
+    )
+
+
+def _intake(store: Store, start: int, end: int, step_ms: int, now: int) -> Intake:
+    steps = range(-(-(end - start) // step_ms))
+    found = query_intake.coverage_steps(store, start, end, step_ms)
+    measured = dict(zip(found["i"], found["measured"], strict=True))
+    unmeasured = dict(zip(found["i"], found["unmeasured"], strict=True))
+    late, in_time = query_intake.late_requests(store, start, end)
+    return Intake(
+        start=start,
+        end=end,
+        step_ms=step_ms,
+        measured=tuple(measured.get(i, 0) for i in steps),
+        unmeasured=tuple(float(unmeasured.get(i, 0.0)) for i in steps),
+        customers=tuple(query_intake.coverage_of(store, start, end)),
+        arrivals=query_intake.arrivals(store, now),
+        stages=query_intake.stages(store, now),
+        late_requests=late,
+        stream_requests=in_time,
+        reasons=tuple(queries.rejected_by_reason(store, start, now + MINUTE_MS)),
+        examples=tuple(query_intake.refusal_examples(store, start, now + MINUTE_MS)),
+        hearing=query_intake.hearing(store, now, SILENT_AFTER_MS),
     )
 
 
@@ -301,26 +362,3 @@ def _trouble(box: DeviceAccount, silent_before: int) -> tuple[Any, ...]:
 
 def _scope(scope: Mapping[str, str]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in sorted(scope.items()))
-
-
-class _Shared:
-    """Answers kept for seconds. Viewers who ask for the same thing at once wait for one answer."""
-
-    def __init__(self, monotonic: Callable[[], float], most: int = 64) -> None:
-        self._monotonic, self._most = monotonic, most
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[Hashable, tuple[threading.Lock, list[tuple[float, Any]]]] = OrderedDict()
-
-    def get(self, key: Hashable, ttl_s: float, make: Callable[[], _T]) -> _T:
-        """The answer made less than ttl_s ago, or a new one. What `make` raises is raised to each caller."""
-        with self._lock:
-            lock, kept = self._entries.setdefault(key, (threading.Lock(), []))
-            self._entries.move_to_end(key)
-            while len(self._entries) > self._most:
-                self._entries.popitem(last=False)
-        with lock:
-            if not kept or self._monotonic() - kept[0][0] >= ttl_s:
-                answer = make()
-                kept[:] = [(self._monotonic(), answer)]
-            result: _T = kept[0][1]
-            return result

@@ -7,6 +7,7 @@ from typing import Any
 from dashboards import explore
 from dashboards import format as fmt
 from dashboards.explore import GroupSum, Key
+from dashboards.figures import tick_formats
 from dashboards.lens import Lens
 from dashboards.style import FONT, alpha
 from history.query_cells import CellAnswer, CellQuestion
@@ -16,9 +17,12 @@ _DASHES = ("solid", "solid", "dash", "dot", "dash", "dot", "dashdot")
 
 
 def line_figure(answer: CellAnswer, lens: Lens) -> dict[str, Any]:
-    """A line per group, the first in the accent's colour; groups beyond LINES are left out (quantiles) or summed."""
+    """A line per group, the first in the accent's colour; groups beyond LINES are left out (quantiles) or summed. Of
+    groups without any excess the largest are drawn: the ratios of small ones jump about."""
     question = answer.question
     ranked = explore.groups(answer)
+    if explore.is_ratio(question):
+        ranked.sort(key=lambda g: (g.excess <= 0, -g.excess if g.excess > 0 else -g.total))
     shown = [g.key for g in ranked[: explore.LINES]]
     points: dict[Key, dict[int, GroupSum]] = {key: {} for key in shown}
     rest: dict[int, GroupSum] = {}
@@ -87,9 +91,23 @@ def _line_layout(question: CellQuestion, lens: Lens) -> dict[str, Any]:
     return {
         **base_layout(lens, HEIGHT),
         "hovermode": "x unified",
-        "xaxis": {**axis, "type": "date", "title": _title(lens.zone_name(), lens)},
+        "xaxis": time_axis(lens),
         "yaxis": {**axis, "rangemode": "tozero", "title": _title(named, lens)},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12, "color": c.text}},
+    }
+
+
+def time_axis(lens: Lens) -> dict[str, Any]:
+    """An axis of times in the viewer's zone and language."""
+    c = lens.colours
+    return {
+        "type": "date",
+        "gridcolor": c.grid,
+        "zerolinecolor": c.line,
+        "linecolor": c.line,
+        "tickfont": {"color": c.muted, "size": 11},
+        "tickformatstops": tick_formats(lens.words.language),
+        "title": _title(lens.zone_name(), lens),
     }
 
 

@@ -18,6 +18,7 @@ from dashboards.context import Context
 from dashboards.explore_url import NAMES, Ask
 from dashboards.lens import Lens
 from dashboards.state import Range
+from dashboards.verdicts import FULL_COVERAGE
 from dashboards.viewer import customers
 from history.query_cells import MEASURES, STEPS_MS, WITH_THRESHOLD, CellAnswer, CellQuestion
 
@@ -51,16 +52,27 @@ def _draw(context: Context, lens: Lens, chosen: Range) -> None:
     status = guard.status_of(context)
     details = [
         pipeline.detail(status, lens),
+        _measured(context, question, lens),
         w("explore.from", start=lens.clock(question.start), end=lens.clock(question.end)),
         w("zone", zone=lens.zone_name()),
         w("explore.took", ms=max(1, round(took_ms)), sources=sources),
     ]
     head.html(markup.answer(explore.sentence(answer, lens), details))
-    if pipeline.is_late(status):
-        head.html(pipeline.banner(status, lens))
+    with head:
+        guard.late(status, lens)
     _drawing(answer, ask, lens)
     _share(answer, lens)
     _boxes(context, question, lens)
+
+
+def _measured(context: Context, question: CellQuestion, lens: Lens) -> str:
+    """How much of the customers' traffic these figures rest on; empty when nothing was expected."""
+    customers_asked = tuple(question.where.get("customer", ()))
+    coverage = context.backend.coverage(question.start, question.end, customers_asked).coverage
+    if coverage is None:
+        return ""
+    sign = "⚠\ufe0e" if coverage < FULL_COVERAGE else ""
+    return sign + lens.words("covered", coverage=lens.percent(coverage))
 
 
 def _wrong(error: ContractError, lens: Lens) -> None:

@@ -225,7 +225,7 @@ def _time_axis(steps: Steps, lens: Lens) -> dict[str, Any]:
         "tickcolor": lens.colours.line,
         "title": _axis_title(w("axis.time", zone=lens.zone_name()), lens, standoff=20),
         "hoverformat": "%d %b %H:%M" if w.language == "en" else "%-m月%-d日 %H:%M",
-        "tickformatstops": _tick_formats(w.language),
+        "tickformatstops": tick_formats(w.language),
         "showspikes": True,
         "spikemode": "across",
         "spikethickness": 1,
@@ -277,7 +277,8 @@ def _legends(colour: str) -> dict[str, Any]:
     return {name: {**shape, "y": y, "traceorder": "normal"} for name, y in places.items()}
 
 
-def _tick_formats(language: str) -> list[dict[str, Any]]:
+def tick_formats(language: str) -> list[dict[str, Any]]:
+    """How a time axis is labelled, by the distance of its ticks."""
     day = "%-d %b" if language == "en" else "%-m月%-d日"
     return [
         {"dtickrange": [None, 60_000], "value": "%H:%M:%S"},

@@ -66,6 +66,14 @@ def status_of(context: Context) -> pipeline.Status:
         return {}
 
 
+def late(status: pipeline.Status, lens: Lens) -> None:
+    """A notice that history is late. Its place is there always: what follows would else be drawn from scratch when the
+    notice comes or goes, and a chart lose its zoom."""
+    place = st.empty()
+    if pipeline.is_late(status):
+        place.html(pipeline.banner(status, lens))
+
+
 def plot(figure: Any, key: str, **more: Any) -> Any:
     """Draw a figure that was put together as plain dicts."""
     import plotly.graph_objects as go

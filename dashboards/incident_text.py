@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from contracts.incidents import QUALITY, RESOLVED, Incident, Sentence
+from contracts.incidents import (
+    QUALITY,
+    RESOLVED,
+    SELF_LAG,
+    SILENCE_AGENT,
+    SILENCE_BOX,
+    SILENCE_REGION,
+    SILENCE_UPLINK,
+    Incident,
+    Sentence,
+)
 from dashboards import format as fmt
 from dashboards.lens import Lens
 
 Names = Mapping[str, str]
+NAMED_KINDS = (SILENCE_BOX, SILENCE_UPLINK, SILENCE_AGENT, SILENCE_REGION, SELF_LAG)
 
 
 def where_text(where: Mapping[str, str], lens: Lens, names: Names) -> str:
@@ -46,7 +57,7 @@ def headline(sentence: Sentence, lens: Lens, names: Names) -> str:
             said["lag"] = lens.span(float(value) * 1000)  # type: ignore[arg-type]
         elif name != "causes":
             said[name] = value
-    text = lens.words(f"headline.{sentence.key}", **said)
+    text = lens.words(f"headline.{sentence.key}", n=said.get("boxes"), **said)
     causes = sentence.params.get("causes", 1)
     if isinstance(causes, int) and causes > 1:
         text += lens.words("sentence.join") + lens.words("headline.more_causes", n=causes)
@@ -67,8 +78,17 @@ def state_text(incident: Incident, lens: Lens) -> str:
     return lens.words(f"incident.state.{incident.state}")
 
 
+def boxes_text(devices: Sequence[str], lens: Lens) -> str:
+    """One or two boxes by name, or the first and how many more."""
+    if len(devices) <= 2:
+        return ", ".join(devices)
+    return lens.words("headline.customers", name=devices[0], n=len(devices) - 1)
+
+
 def kind_text(incident: Incident, lens: Lens) -> str:
     """What it is about, in a word."""
+    if incident.kind in NAMED_KINDS:
+        return lens.words(f"data.kind.{incident.kind}")
     return lens.words(f"incident.kind.{incident.kind.partition('.')[0]}")
 
 

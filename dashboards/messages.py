@@ -3,7 +3,16 @@ sibling has a singular, chosen by the argument n. A message is (English, Chinese
 
 from __future__ import annotations
 
-from dashboards import messages_explore, messages_people, messages_sla, messages_triage
+from dashboards import (
+    messages_data,
+    messages_explore,
+    messages_people,
+    messages_releases,
+    messages_rules,
+    messages_scores,
+    messages_sla,
+    messages_triage,
+)
 
 LANGUAGES = {"en": "English", "zh": "中文"}
 
@@ -378,8 +387,12 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "这是我们的故障；详情见日志，编号 {reference}。",
     ),
     "error.page_do": ("The other pages still work.", "其他页面仍可使用。"),
+    **messages_data.MESSAGES,
     **messages_explore.MESSAGES,
     **messages_people.MESSAGES,
+    **messages_releases.MESSAGES,
+    **messages_rules.MESSAGES,
+    **messages_scores.MESSAGES,
     **messages_sla.MESSAGES,
     **messages_triage.MESSAGES,
 }

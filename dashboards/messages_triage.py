@@ -17,6 +17,15 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{customers}: {measures} at {factor} times normal since {since}; too little data to say where.",
         "{customers}：{measures}自 {since} 起为正常的 {factor} 倍；数据不足以定位。",
     ),
+    "headline.silence.box.one": (
+        "{device} went dark since {since}: switched off or out of power.",
+        "自 {since} 起 {device} 失联：关机或断电。",
+    ),
+    "headline.silence.uplink.one": ("{device} lost its uplink since {since}.", "自 {since} 起 {device} 上行中断。"),
+    "headline.silence.agent.one": (
+        "{device} serves but its agent is silent since {since}.",
+        "自 {since} 起 {device} 仍在服务，但采集程序沉默。",
+    ),
     "headline.silence.box": (
         "{boxes} boxes went dark since {since}: switched off or out of power.",
         "自 {since} 起 {boxes} 个节点失联：关机或断电。",
@@ -154,6 +163,9 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "triage.detection": ("Detected after", "检出用时"),
     "triage.column.measure": ("Measure", "指标"),
     "triage.column.since": ("Since", "起始"),
+    "triage.boxes_affected": ("Boxes affected", "受影响节点"),
+    "triage.boxes_of": ("failing, of {n} that serve it", "有失败，共 {n} 个承接"),
+    "triage.boxes_silent": ("silent", "静默"),
     "triage.boxes": ("Boxes: {names}", "节点：{names}"),
     "triage.exemplars": ("Requests to look at", "示例请求"),
     "triage.no_exemplars": ("No single request was kept for this traffic.", "没有保留此流量的单个请求。"),

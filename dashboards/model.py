@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from history.books import Account
+from history.query_intake import Arrivals, CustomerCoverage, Hearing, Stages
+from history.query_model import Rejected, RejectedReason
 
 STATUS_CLASSES = ("s2xx", "s3xx", "s4xx", "s5xx")
 
@@ -185,3 +187,24 @@ class Books:
     dirty_minutes: int = 0
     disagreeing_minutes: int = 0
     unheaded_requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What the page of the data's health needs of history, over [start, end). `measured`, `unmeasured`: requests per
+    step of `step_ms` from `start` on a full grid. `late_requests` of `stream_requests` came after the streams had
+    closed their minute. `examples`: the newest refusals of each reason."""
+
+    start: int
+    end: int
+    step_ms: int
+    measured: tuple[int, ...]
+    unmeasured: tuple[float, ...]
+    customers: tuple[CustomerCoverage, ...]
+    arrivals: Arrivals
+    stages: Stages
+    late_requests: int
+    stream_requests: int
+    reasons: tuple[RejectedReason, ...]
+    examples: tuple[Rejected, ...]
+    hearing: Hearing

@@ -86,4 +86,4 @@ def _row(label: str, value: str | None, lens: Lens, *, late: bool, hover: str = 
     css = "amber" if late else "muted" if value is None else ""
     title = "; ".join(part for part in (lens.words("pipeline.late") if late else "", hover) if part)
     said = f' title="{escape(title)}"' if title else ""
-    return f'<div class="r"><span>{escape(label)}</span><span class="{css}"{said}>{escape(text)}</span></div>'
+    return f'<div class="p-row"><span>{escape(label)}</span><span class="{css}"{said}>{escape(text)}</span></div>'

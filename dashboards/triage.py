@@ -27,6 +27,23 @@ _RANK = {level: n for n, level in enumerate(LEVELS)}
 _BASELINES = ("none", "overall", "time_of_day", "time_of_week")  # what is usual, from the least that was known on
 
 
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Boxes that `served` the affected rows lately, and those of them with failures."""
+
+    served: int
+    failing: int
+
+
+def affected_where(incident: Incident) -> dict[str, tuple[str, ...]]:
+    """What selects the affected rows: the best cause, else all of the affected customers."""
+    cause = next((c for c in incident.causes if c.answer), None)
+    where = {d: (v,) for d, v in cause.where.items()} if cause is not None else {}
+    if incident.customers:
+        where.setdefault("customer", incident.customers)
+    return where
+
+
 def in_order(found: Sequence[Incident]) -> list[Incident]:
     """Open ones first, then by severity and what is at stake, the newest of equals first."""
     live = [i for i in found if i.merged_into is None]
@@ -65,6 +82,7 @@ def _card(incident: Incident, chosen: str | None, lens: Lens, names: Names) -> s
     css = "card" + (" on" if incident.id == chosen else "") + ("" if incident.active else " over")
     who = incident_text.customers_text(incident.customers, lens, names) if incident.customers else ""
     title = who or incident_text.kind_text(incident, lens)
+    cause = incident_text.cause_text(incident, lens, names) or incident_text.boxes_text(incident.devices, lens)
     when = w("triage.since", time=lens.clock(incident.onset), ago=lens.ago(incident.onset))
     if incident.resolved_at is not None:
         when = w("triage.lasted", start=lens.clock(incident.onset), end=lens.clock(incident.resolved_at))
@@ -74,13 +92,13 @@ def _card(incident: Incident, chosen: str | None, lens: Lens, names: Names) -> s
         f'<div class="top"><span class="{tone}">{_SIGNS[level]} {escape(w(f"incident.level.{level}"))}</span>'
         f'<span class="muted">{escape(incident_text.state_text(incident, lens))}</span></div>'
         f'<div class="who">{escape(title)}</div><div>{escape(measures)}</div>'
-        f'<div class="cause">{escape(incident_text.cause_text(incident, lens, names))}</div>'
+        f'<div class="cause">{escape(cause)}</div>'
         f'<div class="muted">{escape(when)}</div></div>'
     )
 
 
-def key_figures(incident: Incident, lens: Lens) -> list[Figure]:
-    """How bad it is, in five figures."""
+def key_figures(incident: Incident, boxes: Boxes | None, lens: Lens) -> list[Figure]:
+    """How bad it is, in six figures."""
     w, s = lens.words, incident.severity
     after = lens.span(max(0, incident.detected_at - incident.onset))
     share = w("triage.of_traffic", share=lens.percent(s.traffic_share))
@@ -89,10 +107,20 @@ def key_figures(incident: Incident, lens: Lens) -> list[Figure]:
     return [
         Figure(w("triage.severity"), w(f"incident.level.{s.level}"), incident_text.state_text(incident, lens)),
         stake,
+        _boxes_figure(incident, boxes, lens),
         Figure(w("triage.excess"), lens.compact(s.excess_bad), lens.percent(s.excess_ratio)),
         Figure(w("triage.customer_minutes"), fmt.count(s.customer_minutes), lost),
         Figure(w("triage.detection"), after, w("triage.since", time=lens.clock(incident.onset), ago="").rstrip(", ，")),
     ]
+
+
+def _boxes_figure(incident: Incident, boxes: Boxes | None, lens: Lens) -> Figure:
+    w = lens.words
+    if incident.devices:
+        return Figure(w("triage.boxes_affected"), fmt.count(len(incident.devices)), w("triage.boxes_silent"))
+    if boxes is None or not boxes.served:
+        return Figure(w("triage.boxes_affected"), "–", w("no_data"))
+    return Figure(w("triage.boxes_affected"), fmt.count(boxes.failing), w("triage.boxes_of", n=fmt.count(boxes.served)))
 
 
 def explore_link(incident: Incident, where: Mapping[str, str], lens: Lens, measure: str) -> str:

@@ -10,7 +10,7 @@ from contracts.entities import Change
 from contracts.incidents import Incident
 from contracts.times import MINUTE_MS
 from dashboards import format as fmt
-from dashboards.explore_figures import base_layout
+from dashboards.explore_figures import base_layout, time_axis
 from dashboards.lens import Lens
 from dashboards.style import alpha
 from history.query_cells import CellAnswer
@@ -91,7 +91,7 @@ def incident_figure(
     layout = {
         **base_layout(lens, HEIGHT),
         "hovermode": "x unified",
-        "xaxis": {**axis, "type": "date", "title": {"text": lens.zone_name(), **title}},
+        "xaxis": time_axis(lens),
         "yaxis": {**axis, "rangemode": "tozero", "title": {"text": "%", **title}},
         "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": -0.24, "yanchor": "top", "font": {"size": 12}},
         "margin": {"l": 60, "r": 14, "t": 50, "b": 84},

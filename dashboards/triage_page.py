@@ -54,8 +54,7 @@ def _draw(context: Context, lens: Lens, chosen: Range) -> None:
         return
     sentence = incident_text.headline(shown.headline, lens, names)
     st.html(markup.answer(sentence, details))
-    if pipeline.is_late(status):
-        st.html(pipeline.banner(status, lens))
+    guard.late(status, lens)
     left, right = st.columns([1, 2.35], gap="medium")
     with left:
         picked = frontend.clicks(triage.cards(found, shown.id, lens, names), "cards")
@@ -95,8 +94,9 @@ def _open(incident_id: str) -> None:
 
 
 def _incident(context: Context, incident: Incident, lens: Lens, names: Mapping[str, str]) -> None:
-    incident_actions.bar(context, incident, lens)
-    st.html(markup.figures(triage.key_figures(incident, lens)))
+    with st.container():  # what is said of an action comes and goes in here, and moves no chart
+        incident_actions.bar(context, incident, lens)
+    st.html(markup.figures(triage.key_figures(incident, _boxes(context, incident), lens)))
     changes = context.backend.changes(incident.onset - 2 * DAY_MS, incident.newest + MINUTE_MS)
     joined = {change.id for change in incident.changes}
     series = _worst(incident)
@@ -104,10 +104,10 @@ def _incident(context: Context, incident: Incident, lens: Lens, names: Mapping[s
         _over_time(context, incident, series, [c for c in changes if c.id in joined], lens, names)
     if incident.kind == "quality":
         st.html(triage.causes_table(incident, lens, names))
-    if series is not None:
-        _heat(context, incident, series, lens, names)
     notes = {c.id: (c.author, c.note) for c in changes}
     st.html(triage.changes_table(incident, notes, lens, names))
+    if series is not None:
+        _heat(context, incident, series, lens, names)
     st.html(triage.series_table(incident, lens, names))
     if series is not None:
         st.html(triage.exemplars_table(_exemplars(context, incident, series), lens))
@@ -118,6 +118,16 @@ def _incident(context: Context, incident: Incident, lens: Lens, names: Mapping[s
         _open(picked)
     if incident.history:
         st.html(triage.history_list(incident, lens))
+
+
+def _boxes(context: Context, incident: Incident) -> triage.Boxes | None:
+    """How many boxes it concerns; None for one that is about boxes already, or about ourselves."""
+    where = triage.affected_where(incident)
+    if incident.kind != "quality" or not where:
+        return None
+    start = incident.onset - incident.onset % MINUTE_MS
+    served, failing, *_ = context.backend.boxes_concerned(where, start, max(incident.newest, start) + MINUTE_MS)
+    return triage.Boxes(served, failing)
 
 
 def _worst(incident: Incident) -> SeriesEvidence | None:

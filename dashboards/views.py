@@ -11,6 +11,7 @@ import streamlit as st
 from contracts.entities import Customer
 from dashboards import (
     accounts_page,
+    data_page,
     explore_page,
     frontend,
     guard,
@@ -18,6 +19,9 @@ from dashboards import (
     markup,
     overview,
     pipeline,
+    releases_page,
+    rules_page,
+    scores_page,
     sla_page,
     triage_page,
 )
@@ -40,7 +44,11 @@ def drawn() -> dict[str, Callable[[Lens, Range], None]]:
         "triage": triage_page.triage_page,
         "customer": customer_page,
         "sla": sla_page.sla_page,
+        "scores": scores_page.scores_page,
+        "releases": releases_page.releases_page,
+        "rules": rules_page.rules_page,
         "explore": explore_page.explore_page,
+        "data": data_page.data_page,
         "ledger": ledger_page,
         "accounts": accounts_page.accounts_page,
     }

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import re
 
-LIBRARIES = ("aiokafka", "faust", "kafka", "mode")  # they log every connection at INFO
+# They log every connection at INFO; fontTools every table of a font that a PDF embeds.
+LIBRARIES = ("aiokafka", "faust", "fontTools", "kafka", "mode")
 REPEAT_AFTER_S = 60.0
 MOST_KINDS = 1_000
 _OUTAGE = re.compile(

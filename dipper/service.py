@@ -23,6 +23,7 @@ from dipper.engine import Engine
 from dipper.feed_side import FeedSide
 from dipper.incident_operations import record_action
 from dipper.operations import Operations, Parts
+from dipper.page_sources import FeedScores, operations
 from dipper.parts import (
     FeedPart,
     GatewayPart,
@@ -179,6 +180,7 @@ class Service(Shell):
 
     def _page_context(self) -> Context:
         backend = HistoryBackend(self.engine.store)
+        scores = FeedScores(self.feed.follower, self.feed.feed.book)
         return Context(
             backend=backend,
             registry=self.engine.registry,
@@ -186,6 +188,7 @@ class Service(Shell):
             status=lambda: {**backend.pipeline(self.engine.clock()), "lag_s": self._lag_s()},
             demo=self._demo,
             act=partial(record_action, self.engine.log),
+            **operations(scores, self.engine.store, self.engine.clock),
             **self.people.fields(),
         )
 

@@ -201,14 +201,15 @@ def values_of(store: Store, dimension: str, start: int, end: int, customer: str 
     return [key[0] for _, key in ranked[:MAX_VALUES]]
 
 
-def plan(store: Store, question: CellQuestion) -> dict[str, list[Span]]:
-    """Which spans to read from which table: the coarsest that fits the steps and is rolled up."""
+def plan(store: Store, question: CellQuestion, widest_ms: int = DAY_MS) -> dict[str, list[Span]]:
+    """Which spans to read from which table: the coarsest that fits the steps, is no wider than `widest_ms` and is
+    rolled up."""
     window = {"start": question.start, "end": question.end}
     spans: dict[str, list[Span]] = {}
     rest = [(question.start, question.end)]
     for table, column, width in _TIERS[:-1]:
         fits = question.step_ms is None or question.step_ms % width == 0
-        if not fits or question.end - question.start < width:
+        if not fits or width > widest_ms or question.end - question.start < width:
             spans[table] = []
             continue
         rolled = set(store.query(_ROLLED.format(table=table, column=column), window)["at"])

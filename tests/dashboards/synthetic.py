@@ -23,6 +23,7 @@ from dashboards.model import (
     DeviceAccount,
     Fleet,
     Group,
+    Intake,
     LostRange,
     Marker,
     Refusal,
@@ -31,10 +32,19 @@ from dashboards.model import (
 )
 from dashboards.style import LIGHT
 from history.books import Account
+from history.query_box import BoxStory
 from history.query_cells import QUANTILES, RATES, CellAnswer, CellQuestion, statement_of
 from history.query_model import Exemplar
 from history.query_raw import Scan
 from tests.dashboards.made_incidents import make_changes, make_exemplars, make_incidents, make_signals, onset_of
+from tests.dashboards.made_operations import (
+    MadeReleases,
+    MadeScores,
+    make_intake,
+    make_rule_rows,
+    make_rule_steps,
+    make_story,
+)
 from tests.dashboards.report.documents import OCT, document
 
 NOW = from_rfc3339("2026-03-12T12:03:20Z")
@@ -260,6 +270,30 @@ class SyntheticBackend:
     def report(self, customer: Customer, month: Month, now: int) -> Mapping[str, Any]:
         return document(name=customer.name)
 
+    def intake(self, start: int, end: int, step_ms: int, now: int) -> Intake:
+        return make_intake(start, end, step_ms, now, empty=self.empty)
+
+    def coverage(self, start: int, end: int, customers: tuple[str, ...] = ()) -> Sums:
+        return Sums() if self.empty else Sums(980_000, 0, 20_000.0)
+
+    def boxes_concerned(self, where: Mapping[str, tuple[str, ...]], start: int, end: int) -> tuple[int, int, int, int]:
+        return 31, 24, max(start, end - 10 * MINUTE_MS), end
+
+    def rule_places(
+        self, question: CellQuestion, rule: str = "", apart: tuple[str, ...] = ()
+    ) -> Mapping[str, list[Any]]:
+        late = question.start >= self.now - 50 * MINUTE_MS
+        return make_rule_rows(rule, empty=self.empty, worse=1.0 if rule and not late else 3.0)
+
+    def rule_steps(self, question: CellQuestion, rule: str, apart: tuple[str, ...] = ()) -> Mapping[str, list[Any]]:
+        return make_rule_steps(question.steps, empty=self.empty)
+
+    def rule_customers(self, rule: str, start: int, end: int) -> tuple[str, ...]:
+        return ("c001", "c002")
+
+    def box(self, device: str, start: int, end: int) -> BoxStory:
+        return make_story(start, end)
+
     def books(self, now: int) -> Books:
         if self.empty:
             return Books(Account(), Account(), (), 0, (), 0, (Refusal("bad_histogram", 2, now - 90_000),))
@@ -328,4 +362,6 @@ def make_context(
         status=lambda: status,
         demo=demo,
         act=record.append,
+        releases=MadeReleases(now, empty=empty),
+        scores=MadeScores(now, empty=empty),
     )

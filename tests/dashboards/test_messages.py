@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 import dashboards
-from contracts.columns import CELL_DIMENSIONS
+from contracts.columns import CELL_DIMENSIONS, VITALS_MEASURES, names
 from contracts.entities import CHANGE_KINDS
+from contracts.health import REASONS
+from contracts.health import STATES as HEALTH_STATES
 from contracts.incidents import KINDS, LEVELS, SENTENCES, STATES, VERBS_OF_PEOPLE, VERBS_OF_SYSTEM, VERDICTS
+from contracts.releases import VERDICTS as RELEASE_VERDICTS
 from dashboards.explore_url import VIEWS
 from dashboards.frontend import THEMES
+from dashboards.intake import KINDS as SILENCES
+from dashboards.matched import Finding
 from dashboards.messages import LANGUAGES, MESSAGES, Words
 from dashboards.model import State
 from dashboards.people import ROLES
@@ -29,6 +34,18 @@ BUILT = {
     "page.": set(drawn()),
     "person.role.": set(ROLES),
     "accounts.": {"name", "role", "customer", "state", "since"},
+    "data.kind.": {*SILENCES, "unknown", "self.lag"},
+    "data.means.": {*SILENCES, "unknown", "self.lag"},
+    "data.stage.": {"received", "queryable", "stream", "signal", "closed", "hour", "scores"},
+    "rules.finding.": {*(f.value for f in Finding), "young"},
+    "scores.figure.": {"reduce", "drain"},
+    "score.state.": set(HEALTH_STATES),
+    "reason.": set(REASONS),
+    "vital.": set(names(VITALS_MEASURES)),
+    "verdict.": {*RELEASE_VERDICTS, "open"},
+    "releases.sentence.": set(RELEASE_VERDICTS),
+    "releases.": {"enough_harm", "enough_fine"},
+    "match.": {"load"},
     "measure.": set(MEASURES),
     "headline.": set(SENTENCES),
     "incident.kind.": {kind.partition(".")[0] for kind in KINDS},
