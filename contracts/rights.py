@@ -64,7 +64,10 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
         Right(READ, GROUP, "dipper-health"),
     ),
     "feed": _topics(READ, topics.HEALTH_SCORES, topics.REGISTRY),
-    "dashboards": (*_topics(READ, topics.REGISTRY), *_topics(WRITE, topics.INCIDENT_ACTIONS)),
+    "dashboards": (
+        *_topics(READ, topics.HEALTH_SCORES, topics.REGISTRY),
+        *_topics(WRITE, topics.INCIDENT_ACTIONS),
+    ),
     "notify": _topics(READ, topics.INCIDENTS),
     "node": _topics(WRITE, topics.RAW),
 }

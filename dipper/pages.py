@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,6 +16,7 @@ from dipper.clock import wall_clock
 from dipper.customer_side import CustomerSide
 from dipper.incident_operations import record_action
 from dipper.metrics import NO_LABELS, Reading
+from dipper.page_sources import FollowedScores, operations
 from dipper.parts import Base, RegistryPart, WatchSettings
 from dipper.people_side import PeopleSide
 from dipper.settings import ProcessSettings, environment
@@ -52,6 +54,7 @@ class PagesShell(Shell):
     ) -> None:
         check_bind(process.local.host, DOORS)
         self._log = log
+        self._store = store
         self._registry = registry
         self._customers = CustomerSide(store, registry, wall_clock, process.data, environment())
         self._people = PeopleSide(process, registry, store, process.data, environment(), lambda: self.address)
@@ -67,12 +70,16 @@ class PagesShell(Shell):
 
     async def open(self, stack: contextlib.AsyncExitStack) -> None:
         """Give the pages their data."""
+        scores = FollowedScores(self._log)
+        following = asyncio.create_task(scores.run())
+        stack.callback(following.cancel)
         context = Context(
             backend=self._backend,
             registry=self._registry,
             now=wall_clock,
             status=lambda: self._backend.pipeline(wall_clock()),
             act=partial(record_action, self._log),
+            **operations(scores, self._store, wall_clock),
             **self._people.fields(),
         )
         set_context(context)
