@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 
 from tests.e2e.deployment import Server
-from tests.e2e.processes import free_port, python, run_to_end
+from tests.e2e.processes import free_port, python, run_to_end, until
 
 
 def get(url):
@@ -34,6 +34,7 @@ def test_pages_and_gateway_answer_on_one_address(served):
     status, page = get(server.url + "/")
     assert status == 200
     assert b"<html" in page
+    until(lambda: get(server.url + "/readyz")[0] == 200, 60, "ready")  # the feed first reads what was published before
     status, ready = get(server.url + "/readyz")
     said = json.loads(ready)
     assert (status, said["status"], said["process"], said["reasons"]) == (200, "ready", "up", [])
