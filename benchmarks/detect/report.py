@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from math import sqrt
 from statistics import mean, median
 from typing import Any
 
@@ -34,11 +35,11 @@ def figures_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "clean_customer_days": days,
         "false_incidents_on_clean_days": false,
         "false_per_100_customer_days": round(100 * false / days, 2),
-        "false_per_100_customer_days_95": [round(100 * b, 2) for b in wilson(min(false, days), days) or ()],
+        "false_per_100_customer_days_95": [round(100 * bound / days, 2) for bound in poisson(false)],
         "worst_false_per_100_customer_days": round(max(100 * o.false_incidents / o.clean_days for o in outcomes), 2),
         "false_incidents_beside_faults": sum(o.false_beside_faults for o in outcomes),
-        "nab": {p: round(mean(o.nab[p] for o in outcomes), 1) for p in outcomes[0].nab},
-        "worst_nab_standard": round(min(o.nab["standard"] for o in outcomes), 1),
+        "nab": {p: round(mean(o.nab[p] for o in outcomes), 1) + 0.0 for p in outcomes[0].nab},
+        "worst_nab_standard": round(min(o.nab["standard"] for o in outcomes), 1) + 0.0,
     }
     for class_ in CLASSES:
         chosen = of_class(found, class_)
@@ -93,8 +94,16 @@ def _share(name: str, hits: int, trials: int) -> dict[str, Any]:
     interval = wilson(hits, trials)
     return {
         name: round(hits / trials, 3) if trials else None,
-        f"{name}_95": [round(bound, 3) for bound in interval] if interval else None,
+        f"{name}_95": [round(max(0.0, bound), 3) for bound in interval] if interval else None,
     }
+
+
+def poisson(events: int, z: float = 1.96) -> tuple[float, float]:
+    """Two-sided interval of the mean of a count (Byar's approximation, in Rothman and Boice, 1979): incidents of a day
+    are no trials, there may be more than one."""
+    low = events * (1 - 1 / (9 * events) - z / (3 * sqrt(events))) ** 3 if events else 0.0
+    above = events + 1
+    return low, above * (1 - 1 / (9 * above) + z / (3 * sqrt(above))) ** 3
 
 
 def line(one: Outcome) -> str:
@@ -115,7 +124,7 @@ def tables(figures: dict[str, Any]) -> str:
             continue
         cells = [name, str(of["seeds"]), _cell(of["quick"], "share"), str(of["quick"]["median_s"])]
         cells += [_cell(of[class_], "share") for class_ in ("slight", "any")]
-        low_high = "-".join(f"{bound:g}" for bound in of["false_per_100_customer_days_95"])
+        low_high = " to ".join(f"{bound:g}" for bound in of["false_per_100_customer_days_95"])
         cells += [f"{of['false_per_100_customer_days']:g} ({low_high})", f"{of['nab']['standard']:g}"]
         rows.append(f"| {' | '.join(cells)} |")
     rows += [

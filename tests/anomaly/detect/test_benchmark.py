@@ -13,7 +13,7 @@ from benchmarks.detect.__main__ import main
 from benchmarks.detect.cause import ALARM, END, Named, named
 from benchmarks.detect.compare import Peers
 from benchmarks.detect.detectors import ours
-from benchmarks.detect.report import cause_figures, shares
+from benchmarks.detect.report import cause_figures, poisson, shares
 from benchmarks.detect.score import Found, incidents, nab_scores, outcome, sigmoid, wilson
 from benchmarks.detect.state import Asked, Kept, State, fingerprint
 from benchmarks.detect.streams import (
@@ -65,6 +65,13 @@ def test_wilsons_interval_by_hand():
     # 8 of 10, z = 2: centre (0.8 + 0.2) / 1.4 = 0.714, half 2 sqrt(0.016 + 0.01) / 1.4 = 0.2303.
     assert wilson(8, 10, 2.0) == pytest.approx((0.4840, 0.9446), abs=1e-4)
     assert wilson(0, 0) is None
+
+
+def test_the_interval_of_a_count():
+    # The exact ones (Garwood, 1936): 4.80 to 18.39 for 10, 0.03 to 5.57 for 1, 0 to 3.69 for none.
+    assert poisson(10) == pytest.approx((4.80, 18.39), abs=0.02)
+    assert poisson(1) == pytest.approx((0.03, 5.57), abs=0.05)
+    assert poisson(0) == pytest.approx((0.0, 3.69), abs=0.1)
 
 
 def test_gaps_of_half_an_hour_are_bridged():
