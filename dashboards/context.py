@@ -153,8 +153,8 @@ class Context:
     pages only read. `person`: who looks, None while nobody has to say; raises NotSignedIn; None: nobody ever has to,
     whoever reaches these pages is an operator. `tenant`: what a customer may see of history. `audit` notes who did
     what (who, customer, what, status). `share`: makes a link to a report (customer, month, language). `accounts`: those
-    of people, for admins (access.Account). `releases`: roll-outs and verdicts; `scores`: health scores; either None: this
-    process does not have them."""
+    of people, for admins (access.Account). `releases`: roll-outs and verdicts; `scores`: health scores; either None:
+    this process does not have them."""
 
     backend: Backend
     registry: Registry
