@@ -17,7 +17,7 @@ from dipper.clock import SettableClock, wall_clock
 from dipper.demo_incidents import for_demo
 from dipper.demo_scheduler import LiveScheduler, give_token
 from dipper.engine import open_engine
-from dipper.fleet import Announcer, register
+from dipper.fleet import ILL_BOXES_PER_HOUR, Announcer, register
 from dipper.paths import DEMO_MARKER as MARKER
 from dipper.paths import OwnerLock, Paths
 from dipper.progress import Progress
@@ -31,7 +31,6 @@ from simulator.fleet import Fleet
 from simulator.settings import Settings, build_fleet
 
 PLANNED_MINUTES = 24 * 60.0  # random faults are laid out this far ahead
-ILL_BOXES_PER_HOUR = 3.0  # single boxes, for the scheduler to keep clear of
 QUIET_MINUTES = 12.0  # before the first fault, so that there is a normal to compare with
 CONCURRENCY = 256
 ASSIGNMENTS = "assignments.jsonl"  # what the scheduler gave boxes it steered, and with what probability

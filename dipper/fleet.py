@@ -15,6 +15,7 @@ from simulator.world import World
 
 CHANGES_PATH = "/v1/changes"
 ANNOUNCER = "simulated-operators"
+ILL_BOXES_PER_HOUR = 3.0  # of a demo: single boxes, for the scheduler to keep clear of
 
 Post = Callable[[str, Mapping[str, str], bytes], Awaitable[tuple[int, dict[str, str], bytes]]]
 

@@ -17,6 +17,7 @@ from dipper.clock import wall_clock
 from dipper.fleet import Announcer, FleetError, register
 from dipper.registries import opened_registry
 from simulator import settings as simulation
+from simulator.errors import SimulatorError
 from simulator.fleet import Fleet
 from simulator.sender import Endpoint, Sender, drive, endpoint, wall_ms
 
@@ -24,6 +25,7 @@ NOW = "now"
 LEAD_MS = 5_000  # boxes are generated and registered meanwhile
 LEAD_PER_BOX_MS = 2
 READY_DEADLINE_S = 60.0
+MOST_ILL_PER_HOUR = 120
 EPILOG = """\
 examples:
   dipper up --data var & dipper fleet --data var --devices 300
@@ -52,6 +54,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     simulation.add_arguments(parser)
+    parser.add_argument(
+        "--ill-boxes",
+        type=float,
+        default=0.0,
+        metavar="PER_HOUR",
+        help="single boxes that fall ill an hour, beside random faults (%(default)g)",
+    )
     parser.set_defaults(start=NOW)
     target = parser.add_argument_group("where to")
     target.add_argument(
@@ -76,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.start == NOW:
         start = wall_clock() + LEAD_MS + LEAD_PER_BOX_MS * arguments.devices
         arguments.start = rfc3339(start // DEFAULT_INTERVAL_MS * DEFAULT_INTERVAL_MS)
-    fleet = simulation.build_fleet(simulation.from_arguments(arguments))
+    fleet = fleet_of(arguments)
     sys.setswitchinterval(0.001)  # sending goes on beside the thread that generates
     import uvloop
 
@@ -84,6 +93,14 @@ def run(arguments: argparse.Namespace) -> int:
         return uvloop.run(_drive(fleet, gateways, None, arguments))
     with opened_registry(process, "fleet") as registry:
         return uvloop.run(_drive(fleet, gateways, registry, arguments))
+
+
+def fleet_of(arguments: argparse.Namespace) -> Fleet:
+    """The fleet of a command line. Raises SimulatorError."""
+    per_hour = arguments.ill_boxes
+    if not 0 <= per_hour <= MOST_ILL_PER_HOUR:
+        raise SimulatorError("ill-boxes", f"0 to {MOST_ILL_PER_HOUR} boxes an hour", per_hour)
+    return simulation.build_fleet(simulation.from_arguments(arguments), ill_boxes_per_hour=per_hour)
 
 
 async def _drive(fleet: Fleet, gateways: list[Endpoint], registry: Any, arguments: argparse.Namespace) -> int:

@@ -3,10 +3,11 @@ one Ctrl-C ends all.
 
     python -m tools.cluster [--devices 300] [--seed 7] [--gateways 1] [--workers 1] [--no-fleet] [--keep DIR]
 
-The same pages on the same simulated fleet as `make demo`, but through Kafka, Faust and the engine behind ClickHouse's
-native protocol (tests/services/clickhouse, in place of a server). Everything listens on 127.0.0.1 only. Logs of all
-processes appear here, each line with its process; with --keep they stay in DIR, as do the data. As in the demo the
-detector says something after ten minutes: the simulated network has less past than a real one.
+The same pages on the same simulated fleet as `make demo`, but from now on, without a past and without a scheduler that
+obeys the feed, and through Kafka, Faust and the engine behind ClickHouse's native protocol (tests/services/clickhouse,
+in place of a server). Everything listens on 127.0.0.1 only. Logs of all processes appear here, each line with its
+process; with --keep they stay in DIR, as do the data. As in the demo the detector says something after ten minutes: the
+simulated network has less past than a real one.
 """
 
 from __future__ import annotations
@@ -22,8 +23,14 @@ import time
 from pathlib import Path
 from typing import Self, TextIO
 
+from contracts.protocols import StoreError
+from dipper import demo_levels
+from dipper.clock import wall_clock
 from dipper.demo_incidents import WARM_UP_MINUTES
+from dipper.fleet import ILL_BOXES_PER_HOUR
+from history import open_store
 from simulator.settings import Settings
+from simulator.world import build_world
 from tests.e2e.cluster import Cluster, ClusterError, Member, end_on_sigterm, undisturbed
 from tests.services.kafka import BrokerError
 
@@ -86,9 +93,20 @@ def fleet_of(cluster: Cluster, options: argparse.Namespace) -> Member:
     """The simulated fleet as a member that has no health of its own."""
     command = ["fleet", "--devices", str(options.devices), "--customers", str(options.customers)]
     command += ["--seed", str(options.seed), "--fault-rate", str(options.fault_rate), "--minutes", str(24 * 60)]
+    command += ["--ill-boxes", str(ILL_BOXES_PER_HOUR)]
     for gateway in cluster.of("gateway"):
         command += ["--gateway", gateway.boxes]
     return Member("fleet", command, cluster.folder, cluster.environment)
+
+
+def promise(cluster: Cluster, options: argparse.Namespace) -> None:
+    """Service levels of the fleet's customers, as in the demo."""
+    world = build_world(options.seed, options.devices, options.customers)
+    store = open_store(cluster.engine.url)
+    try:
+        demo_levels.promise(store, world.customers, wall_clock())
+    finally:
+        store.close()
 
 
 def demo_policy(folder: Path) -> Path:
@@ -142,6 +160,7 @@ def run(options: argparse.Namespace, folder: Path, follower: Follower) -> None:
         fleet = None
         try:
             if options.fleet:
+                promise(cluster, options)
                 fleet = fleet_of(cluster, options)
                 starting(fleet.name)
                 fleet.launch()
@@ -183,7 +202,7 @@ def main() -> int:
             run(options, (options.keep or Path(temporary)).absolute(), follower)
         except KeyboardInterrupt:
             return 0
-        except (ClusterError, BrokerError, RuntimeError) as error:
+        except (ClusterError, BrokerError, StoreError, RuntimeError) as error:
             follower.say(str(error))
             return 1
     return 0

@@ -2,8 +2,13 @@
 
 import json
 
+import pytest
+
 from contracts.times import DAY_MS, rfc3339
+from dipper.cli import build_parser
 from dipper.clock import wall_clock
+from dipper.fleet_cli import fleet_of
+from simulator.errors import SimulatorError
 from simulator.truth import compare_ledger
 from tests.e2e.deployment import Server
 from tests.e2e.processes import Process, free_port, python, run_to_end, until
@@ -78,3 +83,20 @@ def test_a_wrong_gateway_is_refused_with_a_sentence(tmp_path):
     assert code == 2
     assert "gateway: expected http://HOST:PORT" in errors
     assert "Traceback" not in errors
+
+
+def fleet_with(*arguments):
+    start = ("--start", "2026-01-05T10:00:00Z", "--fault-rate", "0", "--minutes", "120")
+    return fleet_of(build_parser().parse_args(["fleet", "--devices", "40", *start, *arguments]))
+
+
+def test_single_boxes_fall_ill_when_asked_for():
+    fallen = fleet_with("--ill-boxes", "3").faults
+    assert len({fault.scope["device"] for fault in fallen}) == 6  # three an hour for two hours, another box each time
+    assert not fleet_with().faults
+
+
+@pytest.mark.parametrize("per_hour", ["-1", "121", "nan"])
+def test_an_impossible_number_of_ill_boxes_is_refused(per_hour):
+    with pytest.raises(SimulatorError, match="ill-boxes: expected 0 to 120 boxes an hour"):
+        fleet_with("--ill-boxes", per_hour)
