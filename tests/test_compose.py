@@ -20,6 +20,7 @@ PROFILES = {
     "one": {"dipper"},
     "cluster": {"kafka", "clickhouse", "topics", "gateway", "worker", "sink", "triage", "health", "feed", "dashboards"},
     "trusted": {"intake"},
+    "notify": {"notify"},
 }
 
 
@@ -123,8 +124,19 @@ def test_our_containers_have_the_least_rights():
 
 
 def test_every_volume_is_declared_and_used():
-    mounts = {mount.split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", ())}
-    assert mounts == set(COMPOSE["volumes"])
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", ())]
+    named = {mount.split(":")[0] for mount in mounts if isinstance(mount, str)}
+    assert named == set(COMPOSE["volumes"])
+
+
+def test_notifications_read_the_file_that_is_mounted_and_keep_what_they_told():
+    service = SERVICES["notify"]
+    kept, file = service["volumes"]
+    assert kept == f"notify:{service['environment']['DIPPER_DATA']}"
+    assert file["target"] == service["environment"]["DIPPER_NOTIFY"]
+    assert file["read_only"] is True
+    assert file["bind"] == {"create_host_path": False}  # a folder in its place would be no file
+    assert service["deploy"].get("replicas", 1) == 1
 
 
 def test_processes_that_scale_out_hold_no_volume_and_no_port_on_the_host():
