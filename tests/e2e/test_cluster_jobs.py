@@ -26,7 +26,7 @@ from simulator.asgi import post
 from simulator.drive import SimulatedClock, run_simulated
 from simulator.settings import Settings, build_fleet
 from streams.runner import read_between
-from tests.e2e.cluster import Cluster, Member
+from tests.e2e.cluster import Cluster
 from tests.e2e.processes import until
 
 pytestmark = pytest.mark.verify
@@ -82,7 +82,7 @@ class Story:
     def __init__(self, cluster):
         self.cluster = cluster
         (self.first,) = cluster.of("triage")
-        self.second = Member("triage-2", ["triage"], cluster.folder, cluster.environment)
+        self.second = cluster.add("triage")
         self.found = None
 
     async def go_on(self, interval):
@@ -91,7 +91,9 @@ class Story:
         return True
 
     def acknowledge_and_kill(self):
-        until(lambda: of_cluster(self.cluster), FOUND_S, "an incident opens")
+        opened = "dipper_open_incidents"
+        until(lambda: self.first.metrics().get(opened), FOUND_S, "an incident opens")
+        until(lambda: of_cluster(self.cluster), FOUND_S, "history holds it")
         self.second.start()
         assert self.second.metrics()['dipper_active{part="incidents"}'] == 0
         (self.found,) = of_cluster(self.cluster)
