@@ -56,7 +56,7 @@ _WORDS: Mapping[str, str] = {
     "stale_evidence": "no requests for {minutes:.0f} min",
     "waiting_for_evidence": "returns on evidence: {gathered:.1f} of {needed:.1f} against a ratio of {ratio:.1f}",
     "slow_start": "returning: {share:.0%} of its usual traffic",
-    "budget": "looks ill but serves on: more than {allowed:.0%} of the capacity of one of its cells would be out",
+    "budget": "looks ill but keeps traffic: more than {allowed:.0%} of the capacity of one of its cells would be out",
 }
 _BAD = "bad_score"
 

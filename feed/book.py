@@ -95,10 +95,12 @@ class Book:
         if len(self._numbers) > _SPARE * len(self._entries) + _SOME:
             self._compact()
 
-    def remove(self, device: str) -> None:
-        """Forget a box. Who follows by deltas is sent back to a snapshot: the box would stay in its copy."""
-        if self._entries.pop(device, None) is not None:
+    def remove(self, *devices: str) -> None:
+        """Forget boxes. Who follows by deltas is sent back to a snapshot: they would stay in its copy."""
+        known = [device for device in devices if self._entries.pop(device, None) is not None]
+        for device in known:
             self._changes.pop(device, None)
+        if known:
             self.version += 1
             self._oldest = self.version
             self._compact()

@@ -64,17 +64,20 @@ class Follower:
     def read(self, reader: LogReader, timeout_s: float = _POLL_S) -> list[Entry | BudgetState | str]:
         """What one poll gives: scores, the budget, names of boxes that are gone."""
         news: list[Entry | BudgetState | str] = []
+        gone: set[str] = set()
         for record in reader.poll(_RECORDS_PER_POLL, timeout_s):
             try:
                 if record.headers.get(KIND) == BUDGET:
                     news.append(budget_from_json(record.value))
                 elif record.value:
-                    news.append(entry_of(score_from_json(record.value), record.value))
+                    entry = entry_of(score_from_json(record.value), record.value)
+                    gone.discard(entry.score.device)  # it came back since
+                    news.append(entry)
                 elif record.key and record.key != BUDGET_KEY:
-                    news.append(record.key.decode("utf-8", "replace"))
+                    gone.add(record.key.decode("utf-8", "replace"))
             except ContractError:
                 self.poison += 1
-        return news
+        return [*news, *sorted(gone)]
 
     async def take(self, news: list[Any]) -> None:
         """Apply what was read."""
@@ -85,7 +88,6 @@ class Follower:
         for other in news:
             if isinstance(other, BudgetState):
                 self._book.budget = other
-            elif isinstance(other, str):
-                self._book.remove(other)
+        self._book.remove(*(other for other in news if isinstance(other, str)))
         if news:
             self._changed()

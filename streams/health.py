@@ -8,7 +8,8 @@ workers) count in the next. Without evidence nothing is scored, and what was pub
 late the scheduler goes on as without a feed.
 
 What is published: every change of share, state or reasons, a value that moved by `value_step`, and the rest spread over
-`renew_minutes` to twice that. Away boxes are not renewed.
+`renew_minutes` to twice that. Away boxes are not renewed; of those that left the score is taken back, by an empty
+record, once an hour for all: every follower has to begin anew then.
 
 Restart. States, counts and what a removed box has gathered are read back from `health.scores`; inputs are read again
 from `read_back_minutes` before, evidence up to a box's newest score being left out.
@@ -37,7 +38,7 @@ from anomaly.health import (
 from contracts.columns import VITALS_MEASURES
 from contracts.health import BUDGET, BUDGET_KEY, DRAIN, MAX_CELLS, REDUCE, SCORE, SERVE, BudgetState, Cell, Score
 from contracts.protocols import Record
-from contracts.times import MINUTE_MS
+from contracts.times import HOUR_MS, MINUTE_MS
 from contracts.topics import HEALTH_SCORES
 from streams.health_boxes import Boxes, Cells, Placement, VitalSigns
 from streams.health_evidence import EvidenceBook
@@ -47,6 +48,7 @@ from streams.health_settings import HealthJobSettings
 KIND = "kind"
 _STATES = np.array([SERVE, REDUCE, DRAIN, REDUCE])
 _NEVER_WRITTEN = -(10**9)
+_LEAVING_MINUTES = 60
 _DIGITS = 4
 
 Bools = npt.NDArray[np.bool_]
@@ -126,6 +128,10 @@ class HealthOperator:
         for name, text in score.box.items():
             if name in self.boxes.of_box:
                 self.boxes.of_box[name][i] = self.boxes.attributes[name].of(text)
+        # Heard until then; whether it is there now, what is read again says.
+        away_ms = (self.job.present_minutes + 1) * MINUTE_MS + 1
+        self.boxes.last_ms[i] = max(self.boxes.last_ms[i], score.computed_at - away_ms)
+        self._written.minute[i], self._written.share[i] = minute, score.share
         memory.sums[1, :, i] = (score.requests, score.failures, score.expected)
         if score.requests > 0:
             memory.seen[i] = minute - int(numbers.get("stale_evidence", (0.0,))[0])
@@ -133,6 +139,7 @@ class HealthOperator:
         gathered, _, ratio = numbers.get("waiting_for_evidence", (0.0, 0.0, s.least_ratio))
         if score.state != SERVE:
             memory.gathered[i], memory.tested[i] = gathered, ratio
+            memory.usual[i] = score.expected / score.requests if score.requests > 0 else 0.0
         if score.state == DRAIN:
             memory.phase[i] = DRAINED
         elif score.state == REDUCE:
@@ -140,6 +147,7 @@ class HealthOperator:
             returning = "slow_start" in numbers and step is not None
             memory.phase[i] = RETURNING if returning else REDUCED
             memory.step[i] = step if returning and step is not None else 0
+            memory.left[i] = score.share if not returning and score.share > s.reduced_share else 0.0
             memory.by_vitals[i] = not returning and "failures" not in numbers
 
     # Output
@@ -165,6 +173,7 @@ class HealthOperator:
         scores = judge(self.memory, minute, self.boxes.groups(), signs, capacity, self.settings)
         self.scored = minute
         records = self._changed(scores, signs, present, now, minute)
+        records += self._left(now, minute)
         state = self._budget(scores, cells, present, now)
         records.append(Record(HEALTH_SCORES.name, BUDGET_KEY, state.to_json(), now, headers={KIND: BUDGET}))
         return records
@@ -189,6 +198,18 @@ class HealthOperator:
             )
         return records
 
+    def _left(self, now: int, minute: int) -> list[Record]:
+        """Take back the scores of boxes that left; they are as if they had never been seen."""
+        if minute % _LEAVING_MINUTES or not len(self.boxes):
+            return []
+        hours = np.where(self.memory.phase == SERVING, self.job.left_hours, self.job.left_removed_hours)
+        gone = (now - self.boxes.last_ms > hours * HOUR_MS) & (self._written.minute != _NEVER_WRITTEN)
+        boxes = np.flatnonzero(gone)
+        self.memory.forget(boxes)
+        self._written.forget(boxes)
+        names = [self.boxes.devices.names[i].encode() for i in boxes.tolist()]
+        return [Record(HEALTH_SCORES.name, name, b"", now, headers={KIND: SCORE}) for name in names]
+
     def _score(self, i: int, bits: int, scores: Scores, signs: Floats, now: int) -> Score:
         value = _rounded(scores.value[i])
         requests, failures, expected = (_rounded(x) for x in self.memory.sums[1, :, i])
@@ -197,7 +218,7 @@ class HealthOperator:
             value=value,
             low=min(value, _rounded(scores.low[i])),
             high=max(value, _rounded(scores.high[i])),
-            state=str(_STATES[self.memory.phase[i]]),
+            state=self._state(i, scores),
             share=float(scores.share[i]),
             reasons=reasons_of(i, bits, self.memory, scores, signs, self.settings),
             requests=requests,
@@ -209,6 +230,11 @@ class HealthOperator:
             box=self.boxes.box(i),
         )
 
+    def _state(self, i: int, scores: Scores) -> str:
+        """A box that the budget lets go in part only is reduced, however ill."""
+        state = str(_STATES[self.memory.phase[i]])
+        return REDUCE if state == DRAIN and scores.share[i] > self.settings.state.probe_share else state
+
     def _budget(self, scores: Scores, cells: Cells, present: Bools, now: int) -> BudgetState:
         removal = scores.removal
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -218,12 +244,12 @@ class HealthOperator:
         self.exhausted_cells = int(exhausted.sum())
         told = told[np.lexsort((-wanted[told], ~exhausted))]
         share = self.settings.budget.share
-        phase = self.memory.phase[present]
+        phase, part = self.memory.phase[present], self.memory.left[present] > 0
         return BudgetState(
             computed_at=now,
             boxes=int(present.sum()),
-            reduced=int(((phase == REDUCED) | (phase == RETURNING)).sum()),
-            drained=int((phase == DRAINED).sum()),
+            reduced=int(((phase == REDUCED) | (phase == RETURNING) | ((phase == DRAINED) & part)).sum()),
+            drained=int(((phase == DRAINED) & ~part).sum()),
             kept=int((scores.refused & present).sum()),
             cells=tuple(
                 Cell(
@@ -259,6 +285,11 @@ class _Written:
             self.value = np.concatenate([self.value, np.full(more, -1.0)])
             self.share = np.concatenate([self.share, np.full(more, -1.0)])
             self.bits = np.concatenate([self.bits, np.zeros(more, np.int64)])
+
+    def forget(self, boxes: Ints) -> None:
+        self.minute[boxes] = _NEVER_WRITTEN
+        self.value[boxes] = self.share[boxes] = -1.0
+        self.bits[boxes] = 0
 
     def take(self, boxes: Ints, minute: int, scores: Scores, bits: Ints) -> None:
         self.minute[boxes] = minute

@@ -134,16 +134,20 @@ class HealthRunner:
             del self._unsent[: len(part)]
 
     def _scores(self) -> Iterator[Score]:
+        """The newest of each box; an empty record took a box's back."""
+        newest: dict[bytes, bytes] = {}
         topic = HEALTH_SCORES.name
         start = {(topic, p): at for p, at in enumerate(self._log.start_offsets(topic))}
         ends = {(topic, p): at for p, at in enumerate(self._log.end_offsets(topic))}
         for records in read_between(self._log, start, ends):
             for record in records:
-                if record.value and record.headers.get(KIND_HEADER) != BUDGET:
-                    try:
-                        yield score_from_json(record.value)
-                    except ContractError:
-                        self._poison += 1
+                if record.headers.get(KIND_HEADER) != BUDGET:
+                    newest[record.key] = record.value
+        for value in filter(None, newest.values()):
+            try:
+                yield score_from_json(value)
+            except ContractError:
+                self._poison += 1
 
 
 def _some_columns(message: bytes, names: tuple[str, ...]) -> Any:

@@ -35,7 +35,7 @@ def reason_bits(memory: Memory, scores: Scores, settings: HealthSettings) -> Int
         "stale_evidence": (scores.age > settings.ratio.fresh_minutes) & np.isfinite(scores.age),
         "waiting_for_evidence": removed,
         "slow_start": memory.phase == RETURNING,
-        "budget": scores.refused,
+        "budget": scores.held,
     }
     for sign, code in _CODE_OF_SIGN.items():
         told[code] = scores.factors[SIGNS.index(sign)] < _NOTABLE

@@ -2,7 +2,8 @@
 
 A cell is a combination of region, ISP and customer; wider cells (ISP and customer, customer) have a budget too, and are
 the only one where a cell has too few boxes. Boxes that are away have no capacity, so where boxes vanished less may be
-removed. When more boxes look ill than the budget lets go, the cause is not the boxes.
+removed. When more boxes look ill than the budget lets go, the cause is not the boxes. A box that carries more of a cell
+than may be removed goes in part.
 """
 
 from __future__ import annotations
@@ -44,10 +45,12 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """`granted` (n,): what may be removed of each box, 0 or what was wanted. Per cell: `live` capacity, `boxes` with
-    any, `allowed`, `used` and `wanted` capacity; `budgeted`: has a budget of its own; `exhausted`: more is wanted."""
+    """`granted` (n,): what may be removed of each box, 0 or what was `asked` (n,): what was wanted; of a box too large
+    for a budget less. Per cell: `live` capacity, `boxes` with any, `allowed`, `used` and `wanted` capacity;
+    `budgeted`: has a budget of its own; `exhausted`: more is wanted."""
 
     granted: Floats
+    asked: Floats
     live: Floats
     boxes: Ints
     allowed: Floats
@@ -64,8 +67,9 @@ class Removal:
 def remove(want: Floats, have: Floats, priority: Floats, capacity: Capacity, settings: BudgetSettings) -> Removal:
     """Who may be removed. `want` (n,) 0..1: share of each box to take out; `have` (n,) 0..1: what is out already;
     `priority` (n,): the highest go first. What is out stays out before anything new goes, so that nothing is swapped
-    for the sake of a little. Of a box is granted what it wants, or else what it has, or nothing; one that is in no cell
-    with a budget is never removed.
+    for the sake of a little. Of a box is granted what it asks for, or else what it has, or nothing; it asks for what is
+    wanted, but for no more than the budget of each of its cells, and if it has to ask for less it takes what the others
+    leave. One that is in no cell with a budget is never removed.
 
     For every cell with a budget: used <= share x live, whatever comes in.
     """
@@ -78,6 +82,8 @@ def remove(want: Floats, have: Floats, priority: Floats, capacity: Capacity, set
     boxes = np.bincount(cell[amount > 0], minlength=capacity.cells)
     budgeted = boxes >= settings.least_boxes
     allowed = np.where(budgeted, settings.share * live, np.inf)
+    most = _most(allowed, capacity, n, settings.part)
+    want = np.minimum(want, most)
     wanted = _per_cell(amount * want[box], capacity)
 
     counts = (amount > 0) & budgeted[cell]
@@ -91,12 +97,24 @@ def remove(want: Floats, have: Floats, priority: Floats, capacity: Capacity, set
     granted = np.where(kept, base, 0.0)
     more = _grant(want - granted, (want > base) & (kept | (base == 0)), ordered, room, capacity, settings.rounds)
     granted = np.where(more, want, granted)
+    large = np.flatnonzero((granted == 0) & (want > 0) & (most < 1))
+    _take_the_rest(granted, large[np.argsort(rank[large])], want, ordered, room, capacity, settings.part)
 
     used = _per_cell(amount * granted[box], capacity)
     while (over := budgeted & (used > allowed + _ROUNDINGS * live)).any():  # cells of sizes that no sum can hold
         granted[box[over[cell] & (amount > 0)]] = 0.0
         used = _per_cell(amount * granted[box], capacity)
-    return Removal(granted, live, boxes, allowed, used, wanted, budgeted)
+    return Removal(granted, want, live, boxes, allowed, used, wanted, budgeted)
+
+
+def _most(allowed: Floats, capacity: Capacity, n: int, part: float) -> Floats:
+    """Share of each box that fits into the budgets of its cells if nobody else goes, in whole parts, (n,)."""
+    most = np.ones(n)
+    size = capacity.amount
+    ratio = np.divide(allowed[capacity.cell], size, out=np.ones_like(size), where=size > 0)
+    large = np.flatnonzero(ratio < 1.0)
+    np.minimum.at(most, capacity.box[large], np.floor(ratio[large] / part + _ROUNDINGS) * part)
+    return most
 
 
 def _per_cell(amount: Floats, capacity: Capacity) -> Floats:
@@ -127,6 +145,22 @@ def _grant(take: Floats, asks: Bools, ordered: Ints, room: Floats, capacity: Cap
         np.subtract.at(room, cell[gone], amount[gone])
         entries = entries[~gone]
     return granted
+
+
+def _take_the_rest(
+    granted: Floats, large: Ints, want: Floats, ordered: Ints, room: Floats, capacity: Capacity, part: float
+) -> None:
+    """Grant boxes what is left in their cells, in whole parts, one after the other. `large` are few: five fill a
+    cell."""
+    entries = ordered[np.isin(capacity.box[ordered], large)]
+    for i in large.tolist():
+        mine = entries[capacity.box[entries] == i]
+        if not len(mine):
+            continue
+        cell, amount = capacity.cell[mine], capacity.amount[mine]
+        fits = np.floor((room[cell] / amount).min() / part + _ROUNDINGS) * part
+        granted[i] = max(0.0, min(want[i], fits))
+        np.subtract.at(room, cell, amount * granted[i])
 
 
 def _running(take: Floats, cell: Ints) -> Floats:

@@ -11,7 +11,8 @@ gathered since: the log likelihood ratio of "well" (ratio 1) against "as ill as 
     gathered += (t - 1) x E - O x ln t
 
 (a CUSUM of the Poisson log likelihood, Lucas, Technometrics 27, 1985) over `return_evidence` is one step back; every
-step of the ramp gathers anew. No requests, no evidence, no step.
+step of the ramp gathers anew. No requests, no evidence, no step. E counts up to twice what is usual: an ill box that
+fails no more than everybody else while its whole place fails has not shown that it is well.
 """
 
 from __future__ import annotations
@@ -65,9 +66,9 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class Scores:
     """Per box, (n,): `value`, its interval `low`..`high`, `quality` before vitals, `certain` badness, `theta`, the
-    `share` of its usual traffic it should get, `refused`: it looks ill and the budget kept it. `factors` (signs, n):
-    what each vital sign leaves. `age` in minutes since evidence, inf without any. `removal`: the budget's
-    arithmetic."""
+    `share` of its usual traffic it should get, `refused`: it looks ill and the budget kept it, `held`: wholly or in
+    part. `factors` (signs, n): what each vital sign leaves. `age` in minutes since evidence, inf without any.
+    `removal`: the budget's arithmetic."""
 
     value: Floats
     low: Floats
@@ -76,6 +77,7 @@ class Scores:
     theta: Floats
     share: Floats
     refused: Bools
+    held: Bools
     factors: Floats
     age: Floats
     removal: Removal
@@ -96,10 +98,25 @@ def fold(memory: Memory, minute: int, evidence: Evidence, settings: HealthSettin
     active = box[evidence.requests > 0]
     memory.seen[active] = np.maximum(memory.seen[active], minute)
     removed = memory.phase[box] != SERVING
+    _usual(memory, evidence, ~removed, settings)
     t = np.where(removed, memory.tested[box], 1.0)
+    known = memory.usual[box] > 0
+    most = np.where(known, settings.state.most_expected * memory.usual[box] * evidence.requests, np.inf)
+    expected = np.minimum(evidence.expected, most)
     with np.errstate(divide="ignore"):
-        news_of_return = ((t - 1.0) * evidence.expected - evidence.failures * np.log(t)) / settings.ratio.dispersion
+        news_of_return = ((t - 1.0) * expected - evidence.failures * np.log(t)) / settings.ratio.dispersion
     memory.gathered[box] = np.where(removed, np.maximum(memory.gathered[box] + news_of_return, 0.0), 0.0)
+
+
+def _usual(memory: Memory, evidence: Evidence, serving: Bools, settings: HealthSettings) -> None:
+    """What is usual for the clients of boxes that serve. An outage counts as little as any bad minute."""
+    counts = serving & (evidence.requests > 0) & (evidence.expected > 0)
+    box = evidence.box[counts]
+    ratio = evidence.expected[counts] / evidence.requests[counts]
+    before = memory.usual[box]
+    ratio = np.where(before > 0, np.minimum(ratio, settings.state.most_expected * before), ratio)
+    step = 1.0 - 0.5 ** (1.0 / settings.ratio.usual_half_life_minutes)
+    memory.usual[box] = np.where(before > 0, before + (ratio - before) * step, ratio)
 
 
 def judge(
@@ -112,10 +129,11 @@ def judge(
     if groups.shape[1:] != (n,) or signs.shape != (len(vital_signs.SIGNS), n):
         raise BadInput("groups, signs", f"expected columns for {n} boxes, got {groups.shape} and {signs.shape}")
     slow = memory.sums[1]
-    expected_ratio = np.divide(slow[EXPECTED], slow[REQUESTS], out=np.zeros(n), where=slow[REQUESTS] > 0)
     m = group_ratio(slow[OBSERVED], slow[EXPECTED], groups, s)
     worst, certain, best, theta = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n)
     for window in memory.sums:
+        # Of the same minutes as theta: what was usual before an incident or after it makes no excess of this one.
+        expected_ratio = np.divide(window[EXPECTED], window[REQUESTS], out=np.zeros(n), where=window[REQUESTS] > 0)
         mean, low, high = posterior(window[OBSERVED], window[EXPECTED], m, s)
         worst = np.maximum(worst, badness(mean, expected_ratio, settings.badness))
         certain = np.maximum(certain, badness(low, expected_ratio, settings.badness))
@@ -128,7 +146,7 @@ def judge(
     left = factors.prod(axis=0)
     certain = np.where(freshness > NEUTRAL, certain, 0.0)  # old evidence moves no state
     sums = slow.copy()
-    removal, refused = _move(memory, certain, theta, expected_ratio, left, capacity, settings)
+    removal, refused, held = _move(memory, certain, theta, left, capacity, settings)
     return Scores(
         value=left * (NEUTRAL + c * (1.0 - worst - NEUTRAL)),
         low=left * c * (1.0 - best),
@@ -137,6 +155,7 @@ def judge(
         theta=theta,
         share=shares(memory, settings.state),
         refused=refused,
+        held=held,
         factors=factors,
         age=age,
         removal=removal,
@@ -146,19 +165,18 @@ def judge(
 
 def shares(memory: Memory, settings: StateSettings) -> Floats:
     """Share of its usual traffic each box should get, (n,)."""
-    return _share_of(memory.phase, memory.step, settings)
+    return np.maximum(_share_of(memory.phase, memory.step, settings), memory.left)
 
 
 def _move(
     memory: Memory,
     certain: Floats,
     theta: Floats,
-    expected_ratio: Floats,
     left: Floats,
     capacity: Capacity,
     settings: HealthSettings,
-) -> tuple[Removal, Bools]:
-    """Phases of a minute, within the budget; returns its arithmetic and who was kept by it."""
+) -> tuple[Removal, Bools, Bools]:
+    """Phases of a minute, within the budget; returns its arithmetic, who was kept by it, and who wholly or in part."""
     s = settings.state
     before, step_before = memory.phase.copy(), memory.step.copy()
     ill = certain >= s.reduce_at
@@ -181,15 +199,18 @@ def _move(
     away = np.bincount(capacity.box, capacity.amount, len(phase)) == 0
     phase, step = np.where(away, before, phase), np.where(away, step_before, step)
 
-    want, have = 1.0 - _share_of(phase, step, s), 1.0 - _share_of(before, step_before, s)
+    want, have = 1.0 - _share_of(phase, step, s), 1.0 - shares(memory, s)
     removal = remove(want, have, certain + (1.0 - left), capacity, settings.budget)
-    refused = (removal.granted < want) & ~away
+    refused = (removal.granted < removal.asked) & ~away
     given_back = refused & (removal.granted == 0)
-    phase = np.where(given_back, SERVING, np.where(refused, before, phase))
-    step = np.where(refused, step_before, step)
-    _settle(memory, phase, step, given_back, theta, expected_ratio, s)
+    stays = refused & (removal.granted <= have)
+    phase = np.where(given_back, SERVING, np.where(stays, before, phase))
+    step = np.where(stays, step_before, step)
+    _settle(memory, phase, step, given_back, theta, s)
+    whole = 1.0 - _share_of(memory.phase, memory.step, s)
+    memory.left[:] = np.where(away, memory.left, np.where(removal.granted < whole, 1.0 - removal.granted, 0.0))
     memory.by_vitals[:] = (phase == REDUCED) & poorly & ~ill & ((memory.by_vitals == 1) | (before != REDUCED))
-    return removal, refused
+    return removal, refused, refused | (memory.left > 0)
 
 
 def _share_of(phase: Ints, step: Ints, s: StateSettings) -> Floats:
@@ -199,14 +220,12 @@ def _share_of(phase: Ints, step: Ints, s: StateSettings) -> Floats:
     return result
 
 
-def _settle(
-    memory: Memory, phase: Ints, step: Ints, given_back: Bools, theta: Floats, expected_ratio: Floats, s: StateSettings
-) -> None:
+def _settle(memory: Memory, phase: Ints, step: Ints, given_back: Bools, theta: Floats, s: StateSettings) -> None:
     """Take the new phases; who begins a new step begins with no evidence, neither of that step nor of illness."""
     before = memory.phase
     falls = (phase != before) & ((phase == DRAINED) | (phase == REDUCED))
     with np.errstate(divide="ignore"):
-        most = np.where(expected_ratio > 0, s.most_ill_ratio / expected_ratio, np.inf)
+        most = np.where(memory.usual > 0, s.most_ill_ratio / memory.usual, np.inf)
     tested = np.maximum(np.minimum(theta, most), s.least_ratio)
     memory.tested[:] = np.where(
         falls, np.where(before == SERVING, tested, np.maximum(tested, memory.tested)), memory.tested

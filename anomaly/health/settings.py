@@ -35,6 +35,8 @@ class RatioSettings:
     """Evidence older than this loses weight.."""
     stale_half_life_minutes: float = 10.0
     """..by half in so many minutes, towards neutral."""
+    usual_half_life_minutes: float = 60.0
+    """Of what is usual for the clients a box serves: longer than most incidents of a place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,9 @@ class StateSettings:
     return_evidence: float = 6.0
     """Log likelihood ratio of "well" against "as ill as it was" that a step back takes: odds of 400 to 1, because an
     ill box gets a new chance after every failure."""
+    most_expected: float = 2.0
+    """Times what is usual that expected failures count for a return: when the place as a whole fails, an ill box looks
+    like everybody, which is no evidence that it is well. A day's rhythm stays below."""
     least_ratio: float = 3.0
     """The illness that return is tested against is at least this ratio: telling 1.5 from 1 takes days."""
     most_ill_ratio: float = 0.5
@@ -110,10 +115,15 @@ class BudgetSettings:
     boxes is less than the larger ones of them, which could then never be removed."""
     rounds: int = 4
     """Passes that fill what larger boxes left."""
+    part: float = 0.1
+    """A box too large for a budget is removed in part, in steps of this, so that its share does not move with every
+    request its neighbours serve."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0:
             raise BadInput("share", f"expected 0 to 1, got {self.share}")
+        if not 0.0 < self.part <= 1.0:
+            raise BadInput("part", f"expected above 0 up to 1, got {self.part}")
         if self.least_boxes < 1 or self.rounds < 1:
             raise BadInput("least_boxes, rounds", f"expected at least 1, got {self.least_boxes}, {self.rounds}")
 

@@ -58,6 +58,9 @@ def test_a_removed_box_sends_followers_to_a_snapshot() -> None:
     assert not book.knows(seen)
     assert book.knows(book.version)
     assert [e.score.device for e in book.entries()] == ["b"]
+    version = book.version
+    book.remove("a", "nobody")
+    assert book.version == version
 
 
 def test_a_version_of_the_future_is_not_known() -> None:

@@ -112,7 +112,7 @@ class Driver:
 
 
 def scores(log: Log) -> dict[str, Score]:
-    found = [r for r in read(log, "health.scores") if r.headers["kind"] == "score"]
+    found = [r for r in read(log, "health.scores") if r.headers["kind"] == "score" and r.value]
     newest: dict[str, Score] = {}
     for score in (score_from_json(r.value) for r in found):
         if score.device not in newest or score.version > newest[score.device].version:
@@ -268,6 +268,50 @@ def test_when_most_boxes_look_ill_the_budget_says_so_and_most_serve_on(log: Embe
     assert state.cells[0].exhausted
     assert state.cells[0].used <= state.cells[0].allowed
     assert any(r.code == "budget" for s in found.values() for r in s.reasons)
+
+
+def left(log: Log) -> list[str]:
+    """Boxes whose newest record is empty."""
+    newest = {r.key: r.value for r in read(log, "health.scores") if r.headers["kind"] != BUDGET}
+    return sorted(key.decode() for key, value in newest.items() if not value)
+
+
+def away_for(driver: Driver, hours: float, present: list[str]) -> None:
+    """Time passes in which only some boxes serve."""
+    driver.minute += round(hours * 60)
+    driver.put("device.evidence", evidence_batch(driver.minute, [(device, 60, 0) for device in present]))
+    driver.minute += 1
+    driver.step()
+
+
+def test_a_box_that_left_has_no_score_any_more_and_begins_anew_when_it_returns(log: EmbeddedLog) -> None:
+    driver = Driver(log)
+    driver.minutes(10)
+    stay = [name for name in names() if name != "box-3"]
+    to_the_hour = 60 - (T0 // MINUTE_MS + driver.minute) % 60
+    away_for(driver, 22 + to_the_hour / 60, stay)
+    assert left(log) == []
+    away_for(driver, 2 - 1 / 60, stay)
+    assert left(log) == ["box-3"]
+    again = HealthRunner(log, driver.now)  # a restart does not bring it back
+    assert "box-3" not in again.operator.boxes.devices.names
+    away_for(driver, 1 - 1 / 60, names())
+    back = scores(log)["box-3"]
+    assert left(log) == []
+    assert back.requests == 60.0
+
+
+def test_a_drained_box_is_remembered_for_a_month(log: EmbeddedLog) -> None:
+    driver = Driver(log)
+    driver.minutes(10)
+    driver.minutes(5, {"box-3": 0.4}, requests=600.0)
+    assert scores(log)["box-3"].state == "drain"
+    stay = [name for name in names() if name != "box-3"]
+    to_the_hour = 60 - (T0 // MINUTE_MS + driver.minute) % 60
+    away_for(driver, 30 + to_the_hour / 60, stay)
+    assert left(log) == []
+    away_for(driver, 690 - 1 / 60, stay)
+    assert left(log) == ["box-3"]
 
 
 def test_records_nobody_can_read_are_counted_and_skipped(log: EmbeddedLog) -> None:

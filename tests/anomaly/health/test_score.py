@@ -167,6 +167,58 @@ def test_when_most_look_ill_the_budget_keeps_them() -> None:
     assert scores.removal.exhausted.tolist() == [True]
 
 
+def test_a_box_too_large_for_the_budget_gets_less_as_far_as_the_budget_goes() -> None:
+    fleet = Fleet(20)
+    fleet.present[0] = 10.0  # 5.8 of 29 may go
+    fleet.serve(60)
+    scores = fleet.serve(4, ratio=0.3)
+    assert scores.share[0] == pytest.approx(0.5)
+    assert (scores.held[0], scores.refused[0]) == (True, False)
+    assert not scores.removal.exhausted.any()
+    scores = fleet.serve(60)
+    assert (fleet.phase(), scores.share[0]) == (SERVING, 1.0)
+
+
+def test_an_outage_that_is_over_makes_nobody_look_worse_than_usual() -> None:
+    """Ten minutes of an outage raised what was expected; then three times the usual 0.5% is no excess of its 10%."""
+    fleet = Fleet(20)
+    fleet.serve(30)
+    everybody = dict.fromkeys(range(20), 600.0)
+    for _ in range(10):
+        fleet.minute += 1
+        box, requests = np.arange(20), np.full(20, 600.0)
+        fold(fleet.memory, fleet.minute, Evidence(box, requests, 0.1 * requests, 0.1 * requests), SETTINGS)
+        fleet.judge()
+    for _ in range(6):
+        scores = fleet.step(everybody, {0: 3 * E * 600})
+    assert fleet.phase() == SERVING
+    assert scores.share[0] == 1
+
+
+def test_an_ill_box_does_not_return_because_everybody_fails() -> None:
+    fleet = drained()
+    for _ in range(60):
+        fleet.minute += 1
+        requests = np.full(20, 60.0)
+        requests[0] = 0.9
+        expected = 0.25 * requests
+        failures = expected.copy()
+        failures[0] = 0.3 * requests[0]  # as before
+        fold(fleet.memory, fleet.minute, Evidence(np.arange(20), requests, failures, expected), SETTINGS)
+        fleet.judge()
+    assert fleet.phase() == DRAINED
+
+
+def test_an_hour_of_outage_hardly_moves_what_is_usual() -> None:
+    fleet = Fleet(20)
+    fleet.serve(30)
+    for _ in range(60):
+        fleet.minute += 1
+        requests = np.full(20, 60.0)
+        fold(fleet.memory, fleet.minute, Evidence(np.arange(20), requests, 0.25 * requests, 0.25 * requests), SETTINGS)
+    assert (fleet.memory.usual <= 2 * E + 1e-9).all()
+
+
 def test_a_drained_box_that_is_away_stays_drained_when_it_comes_back() -> None:
     fleet = drained()
     fleet.present[0] = 0.0
