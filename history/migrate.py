@@ -64,8 +64,9 @@ def check(store: Store, wanted: list[Migration] | None = None) -> None:
     _compare(have, wanted)
     missing = [m for m in wanted if m.number not in have]
     if missing:
-        names = ", ".join(f"{m.number:04d}_{m.name}" for m in missing)
-        raise SchemaBehind(f"history: expected migration {names} in the database; {_WHO}")
+        first, last = (f"{m.number:04d}_{m.name}" for m in (missing[0], missing[-1]))
+        named = f"migration {first}" if len(missing) == 1 else f"{len(missing)} migrations, {first} to {last},"
+        raise SchemaBehind(f"history: expected {named} in the database; {_WHO}")
 
 
 def _compare(have: Mapping[int, tuple[str, str]], wanted: list[Migration]) -> None:

@@ -48,8 +48,12 @@ def test_a_reader_asks_and_cannot_change_anything(served, server_url):
 
 def test_a_reader_names_migrations_that_are_missing_unknown_or_edited(store):
     check(store)
-    with pytest.raises(SchemaBehind, match=f"{ONE_MORE.number:04d}_more"):
+    with pytest.raises(SchemaBehind, match=f"expected migration {ONE_MORE.number:04d}_more in the database"):
         check(store, [*migrations(), ONE_MORE])
+    last = Migration(ONE_MORE.number + 2, "last", "SELECT 1")
+    between = Migration(ONE_MORE.number + 1, "between", "SELECT 1")
+    with pytest.raises(SchemaBehind, match=rf"expected 3 migrations, \d+_more to {last.number:04d}_last, in the"):
+        check(store, [*migrations(), ONE_MORE, between, last])
     with pytest.raises(SchemaMismatch, match="the data is newer"):
         check(store, migrations()[:-1])
     edited = [*migrations()[:-1], Migration(len(migrations()), migrations()[-1].name, "SELECT 2")]
