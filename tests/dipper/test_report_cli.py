@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from contracts.entities import Customer
+from contracts.entities import Customer, DeviceAttributes
 from contracts.sla import Month
 from dipper.cli import main
 from dipper.paths import Paths
@@ -120,3 +120,16 @@ def test_who_left_is_erased_with_a_record_and_only_on_purpose(data, capsys):
     assert json.loads(out)["rows"]["minutes"] == 10
     assert ran(capsys, "objectives", "list", "--data", data)[1] == "no objectives\n"
     assert "acme has an objective (it has none" in ran(capsys, "report", "acme", "2026-09", "--data", data)[2]
+
+
+def test_an_erased_device_cannot_report_any_more(data, capsys):
+    with SqliteRegistry(Paths(data).registry) as registry:
+        registry.add_device("box-1", DeviceAttributes(0, "telecom", "hebei", "full_cone", "stable", 30.0), 0)
+        registry.add_key("box-1", 0)
+    arguments = ("erase", "device", "box-1", "--reason", "owner asked", "--yes", "--json", "--data", data)
+    code, out, _ = ran(capsys, *arguments)
+    assert (code, json.loads(out)["revoked"]) == (0, True)
+    with SqliteRegistry(Paths(data).registry) as registry:
+        assert registry.device("box-1").revoked_at is not None
+    arguments = ("erase", "device", "box-2", "--reason", "unknown", "--yes", "--data", data)
+    assert "keys and open tokens end" not in ran(capsys, *arguments)[1]

@@ -1,4 +1,4 @@
-"""Erasing a departed customer: nothing of theirs is left, everything of others is, and a record says so."""
+"""Erasing a departed customer or device: nothing of theirs is left, everything of others is, and a record says so."""
 
 import random
 import re
@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 
 from contracts.errors import ContractError
+from contracts.protocols import StoreUnavailable
 from contracts.times import DAY_MS
+from history import erasure
 from history.erasure import OF, erase, erasures
+from history.ledger import ledger
 from history.maintenance import Retention, expire
 from history.migrate import migrations
 from history.objectives import record, versions
@@ -75,14 +78,69 @@ def test_who_has_not_left_is_not_erased(store, log):
 @pytest.mark.parametrize(
     ("kind", "identity", "reason", "message"),
     [
-        ("town", "x", "left", "kind: expected one of customer, got 'town'"),
+        ("town", "x", "left", "kind: expected one of customer, device, got 'town'"),
         ("customer", "x' OR 1=1", "left", "customer: expected 1 to 64"),
+        ("device", "(erased-1)", "left", "device: expected 1 to 64"),
         ("customer", "x", " ", "reason: expected 1 to 500 printable characters"),
     ],
 )
 def test_wrong_input_is_named(store, kind, identity, reason, message):
     with pytest.raises(ContractError, match=re.escape(message)):
         erase(store, kind, identity, "ana", reason, LATER)
+
+
+def a_device(store):
+    """One that has books of all kinds."""
+    return store.query("SELECT device FROM reports WHERE requests > 0 ORDER BY device LIMIT 1")["device"][0]
+
+
+def test_a_device_goes_and_the_books_of_all_still_add_up(old):
+    device, before = a_device(old), ledger(old, LATER)
+    kept = incident("inc-boxes")
+    store_incidents(old, replace(kept, devices=(device, f"{device}0"), reason=f"{device} and {device}0 fell silent"))
+    done = erase(old, "device", device, "ana", "owner asked", LATER)
+    assert holding(old, "device", device) == set()
+    after = ledger(old, LATER)
+    assert (after.requests, after.slices, after.balanced) == (before.requests, before.slices, before.balanced)
+    mine = [boot for boot in before.boots if boot.device == device]
+    assert mine
+    renamed = [boot for boot in after.boots if boot.device.startswith("(erased-")]
+    assert [replace(boot, device=device) for boot in renamed] == mine
+    (document,) = old.query("SELECT document FROM incidents WHERE id = 'inc-boxes'")["document"]
+    assert re.search(rf'"{device}"|{device} ', document) is None
+    assert f"{device}0" in document
+    assert done.rows["reports"] > 0
+    assert erasures(old) == [done]
+    assert renamed[0].device not in str(done)
+
+
+@pytest.mark.parametrize("emptied", [0, len(OF["device"]) - 1])
+def test_a_device_that_was_half_erased_is_erased_under_the_same_pseudonym(old, monkeypatch, emptied):
+    device, before = a_device(old), ledger(old, LATER)
+    whole = erasure._erased
+    tables = []
+
+    def crash(store, table, *rest):
+        if len(tables) == emptied:
+            raise StoreUnavailable("the server went away")
+        tables.append(table)
+        return whole(store, table, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(erasure, "_erased", crash)
+        with pytest.raises(StoreUnavailable):
+            erase(old, "device", device, "ana", "owner asked", LATER)
+    assert erasures(old) == []
+    erase(old, "device", device, "ana", "owner asked", LATER)
+    after = ledger(old, LATER)
+    assert (after.requests, after.slices, after.balanced) == (before.requests, before.slices, before.balanced)
+    assert len({boot.device for boot in after.boots}) == len({boot.device for boot in before.boots})
+    assert holding(old, "device", device) == set()
+
+
+def test_a_device_that_was_heard_lately_is_not_erased(old):
+    with pytest.raises(ContractError, match="device: expected a device not heard for 8 days"):
+        erase(old, "device", a_device(old), "ana", "owner asked", T0 + 8 * DAY_MS)
 
 
 def test_every_table_with_such_a_column_is_erased_from():
