@@ -35,7 +35,7 @@ from contracts.times import MINUTE_MS
 from feed.app import Feed, FeedSettings
 from feed.book import Book, Entry, entry_of
 from feed.render import ARROW, body, compressed
-from ingest.http import call
+from simulator.asgi import call
 from streams.health import HealthOperator
 
 GOAL_SCORE_S, GOAL_MEMORY_MB, GOAL_SNAPSHOT_MS, GOAL_DELTA_MS, SUBSCRIBERS = 5.0, 500, 300, 20, 200
