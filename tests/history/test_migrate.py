@@ -17,7 +17,7 @@ ENGINE_TYPES = {
     "list<uint32>": {"Array(UInt32)"},
 }
 STORED_AS = {"quality_minutes": "stream_minutes"}
-NOT_STORED = {"quality_cube", "device_evidence"}  # the stream's own; history computes its own truth
+NOT_STORED = {"quality_cube", "device_evidence", "quality_memory"}  # the stream's own; history computes its own truth
 
 
 def test_numbers_have_no_holes_and_every_migration_has_one_purpose():
