@@ -53,7 +53,7 @@ def by_place(store: Store, question: CellQuestion, rule: str = "", apart: Sequen
     `by` and steps. Raises ContractError, StoreError."""
     _check(question)
     bucket = bucket_of(question.end - question.start)
-    parameters: dict[str, Any] = {"rule": rule, "apart": list(apart)}
+    parameters: dict[str, Any] = {"rule": rule, "not_others": list(apart)}
     cells = _cells(store, question, bucket, bucket, parameters)
     return store.query(
         f"""SELECT rule, client_isp, client_region, {_SUMS} FROM (\n{cells}\n)
@@ -67,7 +67,7 @@ def by_step(store: Store, question: CellQuestion, rule: str, apart: Sequence[str
     """The same sums of one rule per step (`i`) of the question. Reads only the customers that the rule served."""
     _check(question)
     assert question.step_ms is not None
-    parameters: dict[str, Any] = {"rule": rule, "apart": list(apart), "from": question.start}
+    parameters: dict[str, Any] = {"rule": rule, "not_others": list(apart), "from": question.start}
     bucket = min(question.step_ms, DAY_MS)
     cells = _cells(store, question, bucket, bucket, parameters)
     return store.query(
@@ -98,7 +98,7 @@ def _cells(store: Store, question: CellQuestion, widest: int, bucket: int, param
     union = _union(plan(store, question, widest), f"{_STRATUM}, sched_rule, {columns}", condition, parameters)
     return f"""SELECT *, sum(x * common) OVER w - x * common AS x0, sum(n * common) OVER w - n * common AS n0 FROM (
 SELECT intDiv(at, {{bucket:Int64}}) AS t, {_STRATUM}, {_RULE} AS rule, sum(bad) AS x, sum(of) AS n,
-    NOT has({{apart:Array(String)}}, rule) AS common
+    NOT has({{not_others:Array(String)}}, rule) AS common
 FROM (\n{union}\n) GROUP BY t, {_STRATUM}, rule HAVING n > 0
 ) WINDOW w AS (PARTITION BY t, {_STRATUM})"""
 
