@@ -17,6 +17,7 @@ ORDER = {
     "agent": ("benchmarks.agent",),
     "simulate": ("benchmarks.simulate",),
     "health": ("benchmarks.health",),
+    "loop": ("benchmarks.loop",),
     "sink": ("benchmarks.sink",),
     "chain": ("benchmarks.chain",),
     "soak": ("benchmarks.soak",),
