@@ -20,8 +20,8 @@ EPILOG = """\
 examples:
   dipper up                                     pages and gateway on http://127.0.0.1:8410, data in ./var
   dipper up --data /srv/dipper --port 9000
-  dipper users add ana --role admin             from now on the pages ask everybody to log in (docs/accounts.md)
   dipper up --self-test                         with a synthetic customer whose faults must be found
+  dipper users add ana --role admin             from now on the pages ask everybody to log in (docs/accounts.md)
   dipper up --public 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
                                                 boxes come through their own listener: telemetry, enrolment, changes
 
