@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlencode
 
-from contracts.incidents import LEVELS, QUALITY, RESOLVED, Cause, Incident
+from contracts.incidents import LEVELS, RESOLVED, Cause, Incident
 from contracts.times import MINUTE_MS
 from dashboards import explore_url, incident_text
 from dashboards import format as fmt
@@ -373,8 +373,3 @@ def history_list(incident: Incident, lens: Lens) -> str:
         for line in reversed(incident.history)
     )
     return f'<div class="d"><h2>{escape(w("triage.history"))}</h2><ul class="d-done">{lines}</ul></div>'
-
-
-def is_localised(incident: Incident) -> bool:
-    """Whether it has rows that can be taken out."""
-    return incident.kind == QUALITY and any(cause.answer for cause in incident.causes)

@@ -56,6 +56,13 @@ def add_store_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", metavar="URL", help="history (default: $DIPPER_STORE)")
 
 
+def add_public_arguments(parser: argparse.ArgumentParser, whom: str) -> None:
+    """--public and its certificate: a listener for `whom`."""
+    parser.add_argument("--public", metavar="HOST:PORT", help=f"a listener for {whom} (default: $DIPPER_PUBLIC, none)")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="its certificate")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key")
+
+
 def settled(arguments: argparse.Namespace) -> tuple[ProcessSettings, Policy, WatchSettings]:
     """Settings, policy and the watch's limits of a process."""
     process = process_of(arguments)

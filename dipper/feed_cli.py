@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from pathlib import Path
 from typing import Any
 
 from dipper.cluster import (
     add_process_parser,
+    add_public_arguments,
     add_store_argument,
     log_part,
     opened_log,
@@ -35,9 +35,7 @@ def add_parser(subparsers: Any) -> None:
         "Serve health scores, verdicts on roll-outs, and customers' own data.", EXAMPLES, run,
     )  # fmt: skip
     add_store_argument(parser)
-    parser.add_argument("--public", metavar="HOST:PORT", help="a listener for others (default: $DIPPER_PUBLIC, none)")
-    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="its certificate")
-    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key")
+    add_public_arguments(parser, "others")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from pathlib import Path
 from typing import Any
 
 from dipper.clock import wall_clock
-from dipper.cluster import add_process_parser, log_part, opened_log, opened_replica, settled
+from dipper.cluster import add_process_parser, add_public_arguments, log_part, opened_log, opened_replica, settled
 from dipper.parts import GatewayPart, RegistryPart, WatchSettings
 from dipper.service import PUBLIC_DOORS, only_public
 from dipper.settings import ProcessSettings, settings_of
@@ -33,9 +32,7 @@ def add_parser(subparsers: Any) -> None:
         subparsers, "gateway", "a cluster's door for boxes",
         "Take in reports, enrolments and changes over HTTP and append them to Kafka.", EXAMPLES, run,
     )  # fmt: skip
-    parser.add_argument("--public", metavar="HOST:PORT", help="a listener for boxes (default: $DIPPER_PUBLIC, none)")
-    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="its certificate")
-    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its private key")
+    add_public_arguments(parser, "boxes")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from dipper.cluster import add_process_parser, client_id, log_part, opened_log, 
 from dipper.parts import ScoresPart
 from dipper.seated import STEP_TIMEOUT_S, Seated, SeatedShell
 from dipper.settings import settings_of
-from dipper.shell import say
+from dipper.shell import say_health
 
 GROUP = "dipper-health"
 PART = "scores"
@@ -59,5 +59,5 @@ def run(arguments: argparse.Namespace) -> int:
         stack.callback(seat.close)
         parts = [ScoresPart(PART, seated.status, limits), log_part(log)]
         shell = SeatedShell(process, "health", seated, parts, limits, ("dipper_active", (PART,)))
-        asyncio.run(shell.run(ready=lambda s: say([("health", f"{s.address}/readyz")])))
+        asyncio.run(shell.run(ready=say_health))
     return 0

@@ -13,7 +13,7 @@ from dipper.clock import wall_clock
 from dipper.cluster import add_process_parser, log_part, opened_log, opened_replica, settled
 from dipper.parts import IntakePart, RegistryPart, ThreadPart, WatchSettings
 from dipper.settings import ProcessSettings, settings_of
-from dipper.shell import Shell, say
+from dipper.shell import Shell, say_health
 from dipper.watch import Part, Watch
 from dipper.worker import Worker
 from ingest.settings import GatewaySettings
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         bounds = settings_of(GatewaySettings, policy["gateway"])
         intake = RawIntake(log, registry, process.needs_kafka(), bounds, wall_clock)
         shell = IntakeShell(process, intake, [log_part(log), RegistryPart(registry.status, limits)], limits)
-        asyncio.run(shell.run(ready=lambda s: say([("health", f"{s.address}/readyz")])))
+        asyncio.run(shell.run(ready=say_health))
     return 0
 
 

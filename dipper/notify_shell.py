@@ -18,7 +18,7 @@ from dipper.notify_side import NotifyPart, NotifySide
 from dipper.parts import DependencyPart, ThreadPart, WatchSettings
 from dipper.paths import OwnerLock, Paths
 from dipper.settings import ProcessSettings, environment
-from dipper.shell import Shell, say
+from dipper.shell import Shell, say_health
 from dipper.watch import Part, Watch
 from dipper.worker import Worker
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         side = NotifySide(log, process, environment(), wall_clock, audit)
         brokers = DependencyPart("kafka", lambda: log.end_offsets(INCIDENTS.name))
         shell = NotifyShell(process, side, [brokers], limits)
-        asyncio.run(shell.run(ready=lambda s: say([("health", f"{s.address}/readyz")])))
+        asyncio.run(shell.run(ready=say_health))
     return 0
 
 

@@ -180,6 +180,11 @@ def say(lines: Sequence[tuple[str, str]]) -> None:
     print(f"{text}\n  stop with Ctrl-C", file=sys.stderr, flush=True)
 
 
+def say_health(shell: Shell) -> None:
+    """Tell people where a process without doors of its own says how it is."""
+    say([("health", f"{shell.address}/readyz")])
+
+
 async def _stop_server(server: Server, serving: asyncio.Task[None]) -> None:
     server.should_exit = True
     await serving

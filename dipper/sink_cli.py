@@ -20,7 +20,7 @@ from dipper.cluster import (
     store_part,
 )
 from dipper.settings import settings_of
-from dipper.shell import say
+from dipper.shell import say_health
 
 EXAMPLES = """\
   DIPPER_KAFKA=k1:9092 DIPPER_STORE=clickhouse://dipper:SECRET@c1:9000,c2:9000/dipper dipper sink
@@ -63,5 +63,5 @@ def run(arguments: argparse.Namespace) -> int:
         seat = writer.apply_for(process.needs_kafka(), GROUP, SLICES.name, client_id("sink"), **policy["group"])
         stack.callback(seat.close)
         shell = WriterShell(process, writer, [log_part(log), store_part(store)], limits)
-        asyncio.run(shell.run(ready=lambda s: say([("health", f"{s.address}/readyz")])))
+        asyncio.run(shell.run(ready=say_health))
     return 0

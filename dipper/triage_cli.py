@@ -22,7 +22,7 @@ from dipper.cluster import (
 )
 from dipper.parts import RegistryPart, TriagePart
 from dipper.seated import STEP_TIMEOUT_S, Seated, SeatedShell
-from dipper.shell import say
+from dipper.shell import say_health
 
 GROUP = "dipper-triage"
 PART = "incidents"
@@ -75,5 +75,5 @@ def run(arguments: argparse.Namespace) -> int:
             RegistryPart(registry.status, limits),
         ]
         shell = SeatedShell(process, "triage", seated, parts, limits, ("dipper_active", (PART,)))
-        asyncio.run(shell.run(ready=lambda s: say([("health", f"{s.address}/readyz")])))
+        asyncio.run(shell.run(ready=say_health))
     return 0

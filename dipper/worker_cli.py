@@ -14,7 +14,7 @@ from dipper.clock import wall_clock
 from dipper.cluster import add_process_parser, log_part, opened_log, settled
 from dipper.parts import StreamsPart, WatchSettings
 from dipper.settings import ProcessSettings, settings_of
-from dipper.shell import Shell, say
+from dipper.shell import Shell, say_health
 from dipper.watch import Part, Watch
 
 EXAMPLES = """\
@@ -50,9 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         worker_id = f"{socket.gethostname()[:64]}-{os.getpid()}"
         app = WorkerApp(log, process.needs_kafka(), streams, worker_id=worker_id, clock=wall_clock)
         shell = WorkerShell(process, app, [log_part(log)], limits)
-        asyncio.run(
-            shell.run(background=lambda s: s.follow(), ready=lambda s: say([("health", f"{s.address}/readyz")]))
-        )
+        asyncio.run(shell.run(background=lambda s: s.follow(), ready=say_health))
     return 0
 
 

@@ -246,20 +246,11 @@ def statement_of(question: CellQuestion, spans: Mapping[str, Sequence[Span]]) ->
     histogram = question.measure in QUANTILES
     columns = "latency_cell, latency_count" if histogram else measure_columns(question, parameters)
     dimensions = "".join(f"{d}, " for d in question.by)
-    parts: list[str] = []
-    for table, column, _ in _TIERS:
-        for start, end in spans.get(table, ()):
-            first, last = f"a{len(parts)}", f"z{len(parts)}"
-            parameters |= {first: start, last: end}
-            parts.append(
-                f"SELECT {column} AS at, {dimensions}{columns} FROM {table} FINAL\n"
-                f"WHERE {column} >= {{{first}:Int64}} AND {column} < {{{last}:Int64}}{condition}"
-            )
     step = "0"
     if question.step_ms is not None:
         parameters |= {"start": question.start, "step": question.step_ms}
         step = "intDiv(at - {start:Int64}, {step:Int64})"
-    body = "\nUNION ALL\n".join(parts)
+    body = union_of(spans, f"{dimensions}{columns}", condition, parameters)
     if histogram:
         sql = (
             f"SELECT {dimensions}{step} AS i, cell, toInt64(sum(n)) AS total FROM (\n{body}\n)\n"
@@ -272,6 +263,21 @@ def statement_of(question: CellQuestion, spans: Mapping[str, Sequence[Span]]) ->
             f"GROUP BY {dimensions}i LIMIT {MAX_ROWS + 1}"
         )
     return Statement(sql, parameters)
+
+
+def union_of(spans: Mapping[str, Sequence[Span]], columns: str, condition: str, parameters: dict[str, Any]) -> str:
+    """A union of `at` (ms) and columns of what these spans hold, as of `plan`; adds their parameters. `condition`: more
+    of it, as of `where_clause`."""
+    parts: list[str] = []
+    for table, column, _ in _TIERS:
+        for start, end in spans.get(table, ()):
+            first, last = f"a{len(parts)}", f"z{len(parts)}"
+            parameters |= {first: start, last: end}
+            parts.append(
+                f"SELECT {column} AS at, {columns} FROM {table} FINAL\n"
+                f"WHERE {column} >= {{{first}:Int64}} AND {column} < {{{last}:Int64}}{condition}"
+            )
+    return "\nUNION ALL\n".join(parts)
 
 
 def measure_columns(question: CellQuestion, parameters: dict[str, Any]) -> str:

@@ -9,16 +9,15 @@ reads them can see how much the ratio differs from place to place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from contracts.errors import ContractError
 from contracts.protocols import Store
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
-from history.query_cells import RATIOS, CellQuestion, measure_columns, plan, where_clause
+from history.query_cells import RATIOS, CellQuestion, measure_columns, plan, union_of, where_clause
 
 HOURLY_SPAN_MS = 2 * DAY_MS  # longer spans are matched within days
-STEPPED_SPAN_MS = 2 * DAY_MS
 MAX_ROWS = 200_000
 VERSION_MARK = "@"
 
@@ -54,7 +53,7 @@ def by_place(store: Store, question: CellQuestion, rule: str = "", apart: Sequen
     _check(question)
     bucket = bucket_of(question.end - question.start)
     parameters: dict[str, Any] = {"rule": rule, "not_others": list(apart)}
-    cells = _cells(store, question, bucket, bucket, parameters)
+    cells = _cells(store, question, bucket, parameters)
     return store.query(
         f"""SELECT rule, client_isp, client_region, {_SUMS} FROM (\n{cells}\n)
 WHERE {{rule:String}} = '' OR rule = {{rule:String}}
@@ -69,7 +68,7 @@ def by_step(store: Store, question: CellQuestion, rule: str, apart: Sequence[str
     assert question.step_ms is not None
     parameters: dict[str, Any] = {"rule": rule, "not_others": list(apart), "from": question.start}
     bucket = min(question.step_ms, DAY_MS)
-    cells = _cells(store, question, bucket, bucket, parameters)
+    cells = _cells(store, question, bucket, parameters)
     return store.query(
         f"""SELECT intDiv(t * {{bucket:Int64}} - {{from:Int64}}, {{bucket:Int64}}) AS i, {_SUMS} FROM (\n{cells}\n)
 WHERE rule = {{rule:String}} GROUP BY i ORDER BY i""",
@@ -81,7 +80,7 @@ def customers_of(store: Store, rule: str, start: int, end: int) -> tuple[str, ..
     """Customers that a rule served in [start, end)."""
     question = CellQuestion("requests", start, end)
     parameters: dict[str, Any] = {"rule": rule}
-    union = _union(plan(store, question), "customer, requests AS x", "", parameters, f"{_RULE} = {{rule:String}}")
+    union = union_of(plan(store, question), "customer, requests AS x", f" AND {_RULE} = {{rule:String}}", parameters)
     return tuple(store.query(f"SELECT DISTINCT customer FROM (\n{union}\n) ORDER BY customer", parameters)["customer"])
 
 
@@ -90,33 +89,17 @@ def _check(question: CellQuestion) -> None:
         raise ContractError("bad_query", "measure", f"one of {', '.join(RATIOS)}", question.measure)
 
 
-def _cells(store: Store, question: CellQuestion, widest: int, bucket: int, parameters: dict[str, Any]) -> str:
+def _cells(store: Store, question: CellQuestion, bucket: int, parameters: dict[str, Any]) -> str:
     """A statement: counts x of n per rule and stratum, beside x0 of n0 of the others there."""
     columns = measure_columns(question, parameters)
     condition = where_clause(question, parameters)
     parameters["bucket"] = bucket
-    union = _union(plan(store, question, widest), f"{_STRATUM}, sched_rule, {columns}", condition, parameters)
+    union = union_of(plan(store, question, bucket), f"{_STRATUM}, sched_rule, {columns}", condition, parameters)
     return f"""SELECT *, sum(x * common) OVER w - x * common AS x0, sum(n * common) OVER w - n * common AS n0 FROM (
 SELECT intDiv(at, {{bucket:Int64}}) AS t, {_STRATUM}, {_RULE} AS rule, sum(bad) AS x, sum(of) AS n,
     NOT has({{not_others:Array(String)}}, rule) AS common
 FROM (\n{union}\n) GROUP BY t, {_STRATUM}, rule HAVING n > 0
 ) WINDOW w AS (PARTITION BY t, {_STRATUM})"""
-
-
-_TIME = {"cell_days": "day", "cell_hours": "hour", "cell_minutes": "minute"}
-
-
-def _union(spans: Mapping[str, Any], columns: str, condition: str, parameters: dict[str, Any], more: str = "1") -> str:
-    parts: list[str] = []
-    for table, column in _TIME.items():
-        for start, end in spans.get(table, ()):
-            first, last = f"a{len(parts)}", f"z{len(parts)}"
-            parameters |= {first: start, last: end}
-            parts.append(
-                f"SELECT {column} AS at, {columns} FROM {table} FINAL\n"
-                f"WHERE {column} >= {{{first}:Int64}} AND {column} < {{{last}:Int64}} AND {more}{condition}"
-            )
-    return "\nUNION ALL\n".join(parts)
 
 
 def steps_of(span_ms: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, BrowserContext, Page, WebSocket, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from contracts.incidents import Action
@@ -197,9 +197,8 @@ def test_zooming_one_panel_zooms_all_and_survives_a_refresh_without_news(
     )  # as in the product: one that comes while the mouse is down takes the zoom
     set_context(make_context())
     page, faults = new_page(viewer, address)
-    sockets: list[WebSocket] = []
-    page.on("websocket", lambda socket: sockets.extend([socket]))
-    page.goto(f"{address}/customer?customer=c003")
+    with page.expect_websocket() as opened:
+        page.goto(f"{address}/customer?customer=c003")
     page.wait_for_selector(".js-plotly-plot .main-svg")
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
     assert page.evaluate(
@@ -215,7 +214,7 @@ def test_zooming_one_panel_zooms_all_and_survives_a_refresh_without_news(
     page.wait_for_function(f"new Date(JSON.parse({read})[1]) - new Date(JSON.parse({read})[0]) < 8 * 3600 * 1000")
     zoomed = page.evaluate(read)
     for _ in range(3):  # it is told that a drawing begins, what is in it, and that it ended
-        sockets[-1].wait_for_event("framereceived")
+        opened.value.wait_for_event("framereceived")
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
     assert page.evaluate(read) == zoomed
     assert faults == []

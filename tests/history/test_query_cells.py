@@ -24,6 +24,16 @@ def cell(minute, **overrides):
     return row
 
 
+def fill(store, rows):
+    """Stores rows of `cell`."""
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    columns["version"] = pa.array(columns["version"], pa.uint64())
+    for name in ("latency", "throughput"):
+        columns[f"{name}_cell"] = pa.array(columns[f"{name}_cell"], pa.list_(pa.uint8()))
+        columns[f"{name}_count"] = pa.array(columns[f"{name}_count"], pa.list_(pa.uint64()))
+    store.insert("cell_minutes", pa.table(columns))
+
+
 @pytest.fixture
 def filled(store):
     """Two days: every hour unicom has 10 requests (1 failed, 4 slow), telecom 20 good ones; then 3 single minutes."""
@@ -34,12 +44,7 @@ def filled(store):
             cell(minute, client_isp="telecom", requests=20, latency={40: 20}, cache_hits=15),
             cell(minute, service="compute", customer="calc", requests=2, latency={8: 2}),
         ]
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    columns["version"] = pa.array(columns["version"], pa.uint64())
-    for name in ("latency", "throughput"):
-        columns[f"{name}_cell"] = pa.array(columns[f"{name}_cell"], pa.list_(pa.uint8()))
-        columns[f"{name}_count"] = pa.array(columns[f"{name}_count"], pa.list_(pa.uint64()))
-    store.insert("cell_minutes", pa.table(columns))
+    fill(store, rows)
     rollups = CellRollups(store, Versions(store))
     assert rollups.step(T0 + 2 * DAY + 2 * MINUTE, (), most=None) == 50
     return store

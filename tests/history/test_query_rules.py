@@ -1,6 +1,5 @@
 """Rules against others on matched traffic: the sums against arithmetic by hand."""
 
-import pyarrow as pa
 import pytest
 
 from contracts.errors import ContractError
@@ -9,16 +8,7 @@ from history.query_cells import CellQuestion
 from history.query_rules import bucket_of, by_place, by_step, customers_of, rule_of
 from history.versions import Versions
 from tests.history.builders import MINUTE, T0
-from tests.history.test_query_cells import DAY, HOUR, cell
-
-
-def fill(store, rows):
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    columns["version"] = pa.array(columns["version"], pa.uint64())
-    for name in ("latency", "throughput"):
-        columns[f"{name}_cell"] = pa.array(columns[f"{name}_cell"], pa.list_(pa.uint8()))
-        columns[f"{name}_count"] = pa.array(columns[f"{name}_count"], pa.list_(pa.uint64()))
-    store.insert("cell_minutes", pa.table(columns))
+from tests.history.test_query_cells import DAY, HOUR, cell, fill
 
 
 def served(minute, rule, requests, failed, client_region="hebei", **box):
