@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import streamlit as st
 
@@ -16,10 +16,10 @@ from dashboards import deeds, guard, markup
 from dashboards.context import Context, NotSignedIn
 from dashboards.lens import Lens
 from dashboards.people import SHARE, NotAllowed
-from dashboards.report.content import content
+from dashboards.report.content import Content, content
 from dashboards.report.fonts import NoFont
 from dashboards.report.page import body, page, style
-from dashboards.report.pdf import pdf
+from dashboards.report.pdf import fonts_of, pdf
 from dashboards.report.table import table
 from dashboards.state import Range
 from dashboards.viewer import viewing
@@ -51,22 +51,32 @@ def _draw(context: Context, lens: Lens) -> None:
     document = context.backend.report(customer, month, lens.now)
     said = content(document, w.language)
     name = f"{customer.id}-{month}"
-    files: dict[str, tuple[str, Any]] = {
+    files: dict[str, tuple[str, Callable[[], bytes | str]]] = {
         "pdf": ("application/pdf", partial(pdf, said, context.report_font, now_ms=lens.now)),
         "html": ("text/html", partial(page, said)),
         "csv": ("text/csv", partial(table, document)),
         "json": ("application/json", partial(json.dumps, document, ensure_ascii=False, indent=1)),
     }
     for place, (form, (mime, make)) in zip(bar[1:5], files.items(), strict=True):
-        try:
-            place.download_button(form.upper(), make(), f"{name}.{form}", mime, key=f"sla-{form}", width="stretch")
-        except NoFont:
+        if form == "pdf" and not _has_fonts(said, context.report_font):
             place.caption(w("sla.no_font"))
+        else:  # made when somebody asks for it
+            place.download_button(
+                form.upper(), make, f"{name}.{form}", mime, key=f"sla-{form}", on_click="ignore", width="stretch"
+            )
     if shares:
         with bar[-1].popover(w("sla.share"), width="stretch"):
             _sharing(context, lens, customer, month)
     st.html(style())
     st.html(f'<div class="r">{_with_pictures(body(said), lens)}</div>')
+
+
+def _has_fonts(said: Content, font: str | None) -> bool:
+    try:
+        fonts_of(said, font)
+    except NoFont:
+        return False
+    return True
 
 
 def _with_pictures(markup: str, lens: Lens) -> str:

@@ -11,7 +11,7 @@ from fpdf import FPDF
 from fpdf.enums import XPos, YPos
 
 from dashboards.report.content import BAD, GOOD, NONE, PENDING, UNMEASURED, Content, Day
-from dashboards.report.fonts import fonts_for
+from dashboards.report.fonts import Fonts, fonts_for
 from dashboards.style import LIGHT
 
 WIDTH, HEIGHT = 210.0, 297.0
@@ -28,6 +28,11 @@ def pdf(content: Content, font: str | None = None, *, now_ms: int) -> bytes:
     return bytes(_Sheet(content, font, now_ms).draw())
 
 
+def fonts_of(content: Content, font: str | None = None) -> Fonts:
+    """The fonts that `pdf` uses. Raises NoFont."""
+    return fonts_for(_letters(content), font)
+
+
 @dataclass(frozen=True, slots=True)
 class _Column:
     title: str
@@ -42,7 +47,7 @@ class _Sheet:
         self.content = content
         self.w = content.words
         self.pdf = FPDF(format="A4")
-        fonts = fonts_for(_letters(content), font)
+        fonts = fonts_of(content, font)
         self.pdf.add_font("report", "", fonts.regular, collection_font_number=fonts.face)
         self.pdf.add_font("report", "B", fonts.bold, collection_font_number=fonts.face)
         self.pdf.set_auto_page_break(False)

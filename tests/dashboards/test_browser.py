@@ -317,6 +317,18 @@ def test_a_customer_sees_the_own_service_levels_and_no_other_page(viewer: Browse
     assert faults == []
 
 
+def test_files_of_a_report_are_made_when_somebody_asks_for_them(viewer: BrowserContext, address: str) -> None:
+    DOOR.access = make_access(PORTAL)
+    set_context(with_people(make_context(), DOOR))
+    page, faults = log_in(viewer, f"{address}/sla?customer=c003", "portal")
+    for form, begins in (("PDF", b"%PDF-"), ("HTML", b"<!doctype html>"), ("CSV", b"row,customer,"), ("JSON", b"{")):
+        with page.expect_download(timeout=30_000) as started:
+            page.get_by_role("button", name=form, exact=True).click()
+        assert started.value.suggested_filename.startswith("c001-20")  # its own, whatever the address asks for
+        assert Path(started.value.path()).read_bytes().startswith(begins)
+    assert faults == []
+
+
 def test_a_session_outlives_a_reload_and_ends_everywhere_when_the_account_is_closed(
     viewer: BrowserContext, address: str
 ) -> None:

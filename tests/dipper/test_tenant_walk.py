@@ -128,7 +128,8 @@ def recorder(files):
     """In place of st.download_button: keeps what pages offer; a PDF is made of the same text as the HTML."""
 
     def offer(place, label, data, *more, **options):
-        files.append(data if isinstance(data, str) else "" if label == "PDF" else data.decode())
+        made = "" if label == "PDF" else data() if callable(data) else data
+        files.append(made if isinstance(made, str) else made.decode())
 
     return offer
 
