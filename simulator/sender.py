@@ -175,8 +175,9 @@ class Line:
 
 
 class Sender:
-    """Sends attempts of a fleet and keeps count. Each box has a gateway of its own choice and goes to the others when
-    that one does not answer, so a report may reach two. `late_ms`: how much later than planned each was sent."""
+    """Sends attempts of a fleet and keeps count. A box sends one report after the other, of those that are due the
+    newest first, as the agent does. Each has a gateway of its own choice and goes to the others when that one does not
+    answer, so a report may reach two. `late_ms`: how much later than planned each was sent."""
 
     def __init__(self, fleet: Fleet, gateways: Sequence[Endpoint]) -> None:
         self.fleet = fleet
@@ -190,6 +191,7 @@ class Sender:
         self._slots = asyncio.Semaphore(MOST_CONNECTIONS)
         self._answered: list[tuple[Attempt, int, dict[str, str], int]] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, list[Attempt]] = {}  # of boxes that are sending
 
     def plan(self, attempts: Iterable[Attempt]) -> None:
         """Send each at its time, or now if that has passed."""
@@ -199,18 +201,37 @@ class Sender:
             loop.call_at(attempt.at_ms / 1_000 + offset, self._launch, attempt)
 
     def _launch(self, attempt: Attempt) -> None:
-        task = asyncio.create_task(self.send(attempt))
+        if (waiting := self._waiting.get(attempt.device)) is not None:
+            waiting.append(attempt)
+            return
+        self._waiting[attempt.device] = []
+        task = asyncio.create_task(self._send_in_turn(attempt))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    async def _send_in_turn(self, attempt: Attempt) -> None:
+        waiting = self._waiting[attempt.device]
+        try:
+            status = await self.send(attempt)
+            while waiting:
+                if status == 0 or status == 429 or status >= 500:  # it would not take the others either
+                    self._answered += [(left, status, {}, wall_ms()) for left in waiting]
+                    self.hand_over()
+                    return
+                newest = max(waiting, key=lambda a: a.held.body.start)
+                waiting.remove(newest)
+                status = await self.send(newest)
+        finally:
+            del self._waiting[attempt.device]
 
     async def idle(self) -> None:
         """Until nothing is under way. Raises what a sending raised."""
         while self._running:
             await asyncio.gather(*self._running)
 
-    async def send(self, attempt: Attempt) -> None:
-        """One attempt, from signing to its answer. Signed anew each time it goes out: an old `sent_at` would read as a
-        clock that is behind."""
+    async def send(self, attempt: Attempt) -> int:
+        """One attempt, from signing to its answer, whose status it returns. Signed anew each time it goes out: an old
+        `sent_at` would read as a clock that is behind."""
         planned = attempt.at_ms
 
         def signed() -> Content:
@@ -228,6 +249,7 @@ class Sender:
             self.slices_stored += attempt.held.body.slices
         self._answered.append((attempt, status, headers, wall_ms()))
         self.hand_over()
+        return status
 
     async def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Any other request, to the first gateway that answers; status 0: none did."""

@@ -20,6 +20,7 @@ class Gateway:
         self.reply = reply
         self.requests = 0
         self.connections = 0
+        self.seqs = []
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -38,6 +39,9 @@ class Gateway:
                 length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
                 await reader.readexactly(length)
                 self.requests += 1
+                self.seqs += [
+                    int(line[12:]) for line in head.lower().split(b"\r\n") if line.startswith(b"dipper-seq: ")
+                ]
                 if self.reply is None:
                     break
                 writer.write(self.reply)
@@ -116,6 +120,37 @@ def test_what_failed_follows_as_soon_as_a_gateway_answers_again():
             assert sender.answers == {503: len(failed), 200: 2 * len(failed)}
 
     asyncio.run(run())
+
+
+async def plan_three(reply):
+    """Three reports of one box, due at the same moment."""
+    async with Gateway(reply) as gateway:
+        fleet = fleet_of(1)
+        sender = Sender(fleet, [gateway.endpoint])
+        start = fleet.world.start_ms
+        sender.plan([attempt for n in (1, 2, 3) for attempt in fleet.step(start + n * 10_000)])
+        async with asyncio.timeout(30):
+            while not gateway.requests:
+                await asyncio.sleep(0.01)
+            await sender.idle()
+        sender.close()
+    return gateway, sender
+
+
+def test_a_box_sends_one_report_after_the_other_the_newest_of_those_that_wait_first():
+    gateway, sender = asyncio.run(plan_three(OK))
+    assert gateway.seqs == [1, 3, 2]
+    assert gateway.connections == 1
+    assert sender.fleet.unsent() == 0
+
+
+def test_what_waits_behind_a_report_that_failed_is_kept_for_later_and_not_sent():
+    gateway, sender = asyncio.run(plan_three(NOT_NOW))
+    assert gateway.seqs == [1]
+    (box,) = sender.fleet.boxes
+    assert len(box.held) == 3
+    assert not any(held.in_flight for held in box.held.values())
+    assert box.failures == 1
 
 
 def test_a_connection_the_server_closed_is_replaced_without_a_failure():
