@@ -6,7 +6,7 @@ One message = one IPC stream with one record batch, lz4-compressed buffers. `str
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,8 @@ from contracts.errors import ContractError
 
 KIND_HEADER = "kind"  # record header of telemetry.vitals: which table the message holds
 HEARTBEAT = "heartbeat"  # value of that header in any topic: no content, the record only tells the time
+
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 @cache
@@ -77,12 +79,66 @@ def from_bytes(columns: tuple[Column, ...], message: bytes, pa: Any) -> Any:
         record_batch.validate(full=True)
     except pa.ArrowException as error:
         raise ContractError("malformed_batch", "message", "valid Arrow arrays", str(error)) from None
+    _refuse_nulls(columns, record_batch, pa)
+    return record_batch
+
+
+def from_messages(columns: tuple[Column, ...], messages: Sequence[bytes], pa: Any) -> tuple[Any, list[int]]:
+    """Messages, at least one, as one pyarrow.RecordBatch: the rows of each in turn, with one dictionary of distinct
+    values per text column; and how many rows each has. Raises ContractError `malformed_batch` if one of them is not
+    what `to_bytes` makes; ask `from_bytes` which.
+
+    Most of reading a small message is its schema and its stream. So the messages become one stream, in which each
+    brings dictionaries that replace those before it (Arrow columnar format, "Dictionary messages"); where it ends must
+    be where the message ended.
+    """
+    opening = _opening(columns, pa)
+    bodies = []
+    for message in messages:
+        if not (message.startswith(opening) and message.endswith(_END_OF_STREAM)):
+            raise ContractError("malformed_batch", "message", "begin and end as to_bytes writes them", "others")
+        bodies.append(message[len(opening) : -len(_END_OF_STREAM)])
+    batches = []
+    try:
+        source = pa.BufferReader(b"".join((opening, *bodies, _END_OF_STREAM)))
+        with pa.ipc.open_stream(source, options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
+            texts = sum(_is_text(field, pa) for field in reader.schema)
+            end = len(opening)
+            for number, body in enumerate(bodies):
+                batches.append(reader.read_next_batch())
+                batches[-1].validate(full=True)
+                end += len(body)
+                read = reader.stats
+                if source.tell() != end or (read.num_dictionary_batches, read.num_replaced_dictionaries) != (
+                    texts * (number + 1),
+                    texts * number,
+                ):
+                    raise ContractError("malformed_batch", "message", "a batch with its dictionaries", "other content")
+        joined = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()
+    except (pa.ArrowException, OSError, StopIteration) as error:
+        raise ContractError("malformed_batch", "message", "Arrow IPC streams with one batch", str(error)) from None
+    whole = joined[0] if joined else batches[0]
+    _refuse_nulls(columns, whole, pa)
+    return whole, [batch.num_rows for batch in batches]
+
+
+def _refuse_nulls(columns: tuple[Column, ...], record_batch: Any, pa: Any) -> None:
     arrays = record_batch.columns
     for index, is_list in _without_nulls(columns, pa):
         nulls = arrays[index].null_count + (arrays[index].values.null_count if is_list else 0)
         if nulls:
-            raise ContractError("malformed_batch", f"message.{target[index].name}", "no nulls", f"{nulls} nulls")
-    return record_batch
+            name = record_batch.schema[index].name
+            raise ContractError("malformed_batch", f"message.{name}", "no nulls", f"{nulls} nulls")
+
+
+@cache
+def _opening(columns: tuple[Column, ...], pa: Any) -> bytes:
+    """How every message begins: the schema."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    pa.ipc.new_stream(sink, schema(columns, pa), options=options).close()
+    stream: bytes = sink.getvalue().to_pybytes()
+    return stream.removesuffix(_END_OF_STREAM)
 
 
 @cache

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 
 from contracts import arrow
 from contracts.columns import REPORTS as REPORT_COLUMNS
+from contracts.errors import ContractError
 from contracts.protocols import Log, LogError, LogReader, StoredRecord, TopicPartition
 from contracts.topics import REPORTS
 from ingest.heartbeats import is_heartbeat
@@ -18,6 +20,7 @@ from ingest.known import KnownReports
 
 RETRY_S = 1.0
 POLL_S = 1.0
+POLL_RECORDS = 500
 NAMES = ("device", "boot", "seq", "digest", "total_requests", "total_slices")
 DROPPED = ("dropped_requests", "dropped_slices", "dropped_reports")
 
@@ -45,7 +48,7 @@ class Follower:
         self._stopping.clear()
         self._reader = log.reader(self._positions)
         while any(self._reader.positions()[place] < end for place, end in ends.items()):
-            self._learn(self._reader.poll(100, 1.0))
+            self._learn(self._reader.poll(POLL_RECORDS, POLL_S))
 
     def start(self) -> None:
         """Go on learning in a thread of its own, through outages."""
@@ -73,7 +76,7 @@ class Follower:
                 if self._reader is None:
                     assert self._log is not None
                     self._reader = self._log.reader(self._positions)
-                self._learn(self._reader.poll(500, POLL_S))
+                self._learn(self._reader.poll(POLL_RECORDS, POLL_S))
                 failing = False
             except LogError as error:
                 if not failing:
@@ -83,11 +86,25 @@ class Follower:
                 self._stopping.wait(RETRY_S * random.uniform(0.5, 1.5))
 
     def _learn(self, records: Sequence[StoredRecord]) -> None:
-        for record in records:
-            if is_heartbeat(record):
-                continue
-            batch = arrow.from_bytes(REPORT_COLUMNS, record.value, pa)
+        for batch in _readable([record for record in records if not is_heartbeat(record)]):
             columns = [batch.column(n).to_pylist() for n in (*NAMES, *DROPPED)]
             for device, boot, seq, digest, *totals in zip(*columns, strict=True):
                 self._known.add(device, boot, seq, digest, tuple(totals))
             self.count += batch.num_rows
+
+
+def _readable(records: Sequence[StoredRecord]) -> Iterator[Any]:
+    """Record batches with the rows of records in turn, without those nobody can read."""
+    if not records:
+        return
+    try:
+        yield arrow.from_messages(REPORT_COLUMNS, [record.value for record in records], pa)[0]
+        return
+    except ContractError as error:
+        logger.debug("gateway: reads %d records one by one: %s", len(records), error)
+    for record in records:
+        try:
+            yield arrow.from_bytes(REPORT_COLUMNS, record.value, pa)
+        except ContractError as error:
+            place = f"partition {record.partition}, offset {record.offset}"
+            logger.warning("gateway: %s, %s cannot be read and is left out: %s", record.topic, place, error)

@@ -19,7 +19,7 @@ import numpy as np
 from contracts.errors import ContractError
 from contracts.protocols import Log, LogError, LogReader, LogUnavailable, StoredRecord
 from contracts.topics import REPORTS
-from streams.decoding import Decoded, decode
+from streams.decoding import Block, Decoded, block_of, decode
 from streams.kernel import Ints
 from streams.rows import Coded, ReportRows, check_reports, report_rows_of
 
@@ -68,6 +68,9 @@ class Headers:
 
 def headers_of(records: Sequence[StoredRecord]) -> Headers:
     """A block of records of one partition, at least one, in the order of their offsets."""
+    block = _readable(records)
+    if block is not None:
+        return _headers(records, block.ends, report_rows_of([] if block.batch is None else [block.batch]), ())
     batches, refused, lengths = [], [], []
     for decoded in map(_checked, records):
         lengths.append(0 if decoded.batch is None else decoded.batch.num_rows)
@@ -75,16 +78,30 @@ def headers_of(records: Sequence[StoredRecord]) -> Headers:
             batches.append(decoded.batch)
         if decoded.error is not None:
             refused.append(decoded)
-    rows = report_rows_of(batches)
+    return _headers(records, np.cumsum(lengths), report_rows_of(batches), tuple(refused))
+
+
+def _readable(records: Sequence[StoredRecord]) -> Block | None:
+    """All at once, if each can be read."""
+    block = block_of(records)
+    if block is not None and block.batch is not None:
+        try:
+            check_reports(block.batch)
+        except ContractError:
+            return None
+    return block
+
+
+def _headers(records: Sequence[StoredRecord], ends: Ints, rows: ReportRows, refused: tuple[Decoded, ...]) -> Headers:
     # Blocks repeat the names of boxes: each text is held once.
     device, boot = (Coded(c.codes, [sys.intern(text) for text in c.values]) for c in (rows.device, rows.boot))
     return Headers(
         records[0].partition,
         np.array([r.offset for r in records]),
         np.array([r.timestamp_ms for r in records]),
-        np.cumsum(lengths),
+        ends,
         ReportRows(device, boot, rows.seq, rows.start, rows.end, rows.dropped),
-        tuple(refused),
+        refused,
     )
 
 

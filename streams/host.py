@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 from contracts.protocols import Log, LogReader, LogUnavailable, StoredRecord
 from contracts.times import SECOND_MS
 from contracts.topics import REPORTS, SLICES
-from streams.decoding import decode
 from streams.headers import HeaderHistory, Headers, blocks_of
 from streams.settings import StreamSettings
 from streams.slots import Slot, totals
@@ -164,7 +163,7 @@ class TaskHost:
             self._take_off(slot.reports, reports)
             if not task.wants_reports:
                 slices = self._first(slot.inbox)
-                task.take(map(decode, slices))
+                task.take(slices)
                 self._release(slot, slices)
             done = task.step()
         except TaskClosed:

@@ -31,6 +31,15 @@ _CHECKS = {SLICES.name: check_slices, REPORTS.name: check_reports}
 
 
 @dataclass(frozen=True, slots=True)
+class _Held:
+    """Checked rows of one or several records: watermarks (m,) and rows (m,) of each."""
+
+    batch: Any
+    watermarks: Ints
+    rows: Ints
+
+
+@dataclass(frozen=True, slots=True)
 class Fate:
     """Per row: the minute it belongs to, and exactly one of: on time, late but counted, forgotten (too late even for
     that), misdated (further in the future than a gateway lets pass)."""
@@ -49,7 +58,7 @@ class Intake:
         self.held_rows = 0
         self._settings = settings
         self._newest: dict[tuple[str, int], int | None] = {}  # newest timestamp per partition
-        self._held: dict[str, list[tuple[Any, int]]] = {name: [] for name in _CHECKS}  # batch, its watermark
+        self._held: dict[str, list[_Held]] = {name: [] for name in _CHECKS}
         self._headers: list[tuple[ReportRows, Ints]] = []  # rows, their watermarks
 
     def assign(self, inputs: Iterable[tuple[str, int]]) -> None:
@@ -69,18 +78,33 @@ class Intake:
             raise ContractError("malformed_batch", "topic", f"one of {tuple(_CHECKS)}", topic)
         _CHECKS[topic](record_batch)
         watermark = self.heartbeat(topic, partition, timestamp_ms)
-        if record_batch.num_rows:
-            self._held[topic].append((record_batch, watermark))
-            self.held_rows += record_batch.num_rows
+        self._hold(topic, record_batch, np.array([watermark]), np.array([record_batch.num_rows]))
+
+    def add_slices(self, partition: int, record_batch: Any, timestamps: Ints, ends: Ints) -> None:
+        """Hold the rows of several records of a partition: `timestamps` (m,), and rows up to and with each one. Raises
+        ContractError `malformed_batch` and keeps nothing."""
+        check_slices(record_batch)
+        watermarks = self._watermarks_of(SLICES.name, partition, timestamps)
+        self._hold(SLICES.name, record_batch, watermarks, np.diff(ends, prepend=0))
 
     def add_headers(self, partition: int, rows: ReportRows, timestamps: Ints, ends: Ints) -> None:
         """Hold checked headers of several records of a partition: `timestamps`, and rows up to and with each one."""
-        before = self.heartbeat(REPORTS.name, partition, int(timestamps[0]))
-        watermarks = np.maximum.accumulate(timestamps - self._settings.watermark_delay_ms)
-        np.maximum(watermarks, before, out=watermarks)
-        self.heartbeat(REPORTS.name, partition, int(timestamps.max()))
+        watermarks = self._watermarks_of(REPORTS.name, partition, timestamps)
         if len(rows):
             self._headers.append((rows, np.repeat(watermarks, np.diff(ends, prepend=0))))
+
+    def _hold(self, topic: str, record_batch: Any, watermarks: Ints, rows: Ints) -> None:
+        if record_batch.num_rows:
+            self._held[topic].append(_Held(record_batch, watermarks, rows))
+            self.held_rows += record_batch.num_rows
+
+    def _watermarks_of(self, topic: str, partition: int, timestamps: Ints) -> Ints:
+        """(m,) the watermark of a partition after each of several records."""
+        before = self.heartbeat(topic, partition, int(timestamps[0]))
+        watermarks: Ints = np.maximum.accumulate(timestamps - self._settings.watermark_delay_ms)
+        np.maximum(watermarks, before, out=watermarks)
+        self.heartbeat(topic, partition, int(timestamps.max()))
+        return watermarks
 
     @property
     def watermark(self) -> int | None:
@@ -94,33 +118,34 @@ class Intake:
     def take_slices(self) -> Iterator[tuple[SliceRows, int | Fate]]:
         """Slices held since the last call, in the order they came. A minute in place of fates: all rows are on time
         and belong to it."""
-        for batches in _runs(self._take(SLICES.name)):
-            rows = slice_rows(join([b for b, _ in batches]))
-            minute = self._common_minute(rows.start, batches)
-            yield rows, self._fate(rows.start, _watermarks(batches)) if minute is None else minute
+        for run in _runs(self._take(SLICES.name)):
+            rows = slice_rows(join([held.batch for held in run]))
+            minute = self._common_minute(rows.start, run)
+            yield rows, self._fate(rows.start, _watermarks(run)) if minute is None else minute
 
     def take_reports(self) -> tuple[ReportRows, Fate] | None:
         """Report headers held since the last call."""
         held, self._headers = self._headers, []
-        if batches := self._take(REPORTS.name):
-            held.append((report_rows_of([b for b, _ in batches]), _watermarks(batches)))
+        if whole := self._take(REPORTS.name):
+            held.append((report_rows_of([part.batch for part in whole]), _watermarks(whole)))
         if not held:
             return None
         rows = join_reports([part for part, _ in held])
         return rows, self._fate(rows.start, np.concatenate([watermarks for _, watermarks in held]))
 
-    def _take(self, topic: str) -> list[tuple[Any, int]]:
-        batches, self._held[topic] = self._held[topic], []
-        self.held_rows -= sum(b.num_rows for b, _ in batches)
-        return batches
+    def _take(self, topic: str) -> list[_Held]:
+        taken, self._held[topic] = self._held[topic], []
+        self.held_rows -= sum(held.batch.num_rows for held in taken)
+        return taken
 
-    def _common_minute(self, start: Ints, batches: Sequence[tuple[Any, int]]) -> int | None:
+    def _common_minute(self, start: Ints, run: Sequence[_Held]) -> int | None:
         """The minute all rows belong to if they do, and none is late or misdated."""
         oldest, newest = int(start.min()), int(start.max())
-        marks = [watermark for _, watermark in batches]
+        lowest = min(int(held.watermarks[0]) for held in run)  # a partition's never falls
+        highest = max(int(held.watermarks[-1]) for held in run)
         minute = minute_of(oldest)
-        on_time = minute + MINUTE_MS + self._settings.allowed_lateness_ms > max(marks)
-        misdated = newest > min(marks) + self._settings.watermark_delay_ms + FUTURE_LIMIT_MS
+        on_time = minute + MINUTE_MS + self._settings.allowed_lateness_ms > highest
+        misdated = newest > lowest + self._settings.watermark_delay_ms + FUTURE_LIMIT_MS
         return minute if on_time and not misdated and minute_of(newest) == minute else None
 
     def _fate(self, start: Ints, watermark: Ints) -> Fate:
@@ -133,18 +158,18 @@ class Intake:
         return Fate(minute, on_time, late, ~misdated & ~on_time & ~counted, misdated)
 
 
-def _watermarks(batches: Sequence[tuple[Any, int]]) -> Ints:
+def _watermarks(run: Sequence[_Held]) -> Ints:
     """(n,) that of each row."""
-    return np.repeat(np.array([w for _, w in batches]), [b.num_rows for b, _ in batches])
+    return np.repeat(np.concatenate([held.watermarks for held in run]), np.concatenate([held.rows for held in run]))
 
 
-def _runs(batches: Sequence[tuple[Any, int]]) -> Iterator[list[tuple[Any, int]]]:
-    """The batches in turn; small ones several at a time, as handling one costs more than its rows."""
-    run: list[tuple[Any, int]] = []
+def _runs(parts: Sequence[_Held]) -> Iterator[list[_Held]]:
+    """The parts in turn; small ones several at a time, as handling one costs more than its rows."""
+    run: list[_Held] = []
     rows = 0
-    for batch in batches:
-        run.append(batch)
-        rows += batch[0].num_rows
+    for held in parts:
+        run.append(held)
+        rows += held.batch.num_rows
         if rows >= _ROWS_AT_ONCE:
             yield run
             run, rows = [], 0

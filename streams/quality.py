@@ -38,6 +38,7 @@ import numpy as np
 from contracts.columns import CELL_DIMENSIONS
 from contracts.times import FUTURE_LIMIT_MS, MINUTE_MS, PLACEMENT_TTL_MINUTES, minute_of
 from contracts.topics import DEVICE_EVIDENCE, REPORTS, SLICES
+from streams.counters import Counters
 from streams.coverage import CoverageMemory, ranks
 from streams.emission import Emission, Emissions
 from streams.intake import Fate, Intake
@@ -71,19 +72,6 @@ class _Open:
     evidence: EmittedEvidence = field(default_factory=dict)
     seen: bool = False  # visited after its end
     dirty: bool = True
-
-
-@dataclass(slots=True)
-class Counters:
-    """What came in since start, in rows or requests as named."""
-
-    slices: int = 0
-    reports: int = 0
-    duplicate_slices: int = 0
-    late_reports: int = 0  # headers that cover nothing any more
-    late_requests: int = 0
-    forgotten_requests: int = 0  # too late even for late_requests
-    misdated_requests: int = 0  # further in the future than a gateway lets pass
 
 
 class QualityOperator:
@@ -124,6 +112,13 @@ class QualityOperator:
         kept then.
         """
         self._intake.add(topic, partition, record_batch, timestamp_ms)
+        if self._intake.held_rows >= self._settings.flush_rows:
+            self._flush()
+
+    def process_slices(self, partition: int, record_batch: Any, timestamps: Ints, ends: Ints) -> None:
+        """Take the rows of several records of a partition of telemetry.slices, in order, as of Block: as if `process`
+        had taken one after the other. Raises ContractError `malformed_batch`; nothing of any is kept then."""
+        self._intake.add_slices(partition, record_batch, timestamps, ends)
         if self._intake.held_rows >= self._settings.flush_rows:
             self._flush()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from contracts.arrow import batch, to_bytes
@@ -12,9 +13,9 @@ from contracts.columns import REJECTED
 from contracts.errors import ContractError
 from contracts.protocols import Log, LogUnavailable, Record, StoredRecord, TopicPartition
 from contracts.report import MAX_BODY_BYTES
-from contracts.topics import DEVICE_EVIDENCE, QUALITY_CUBE, QUALITY_MINUTES
+from contracts.topics import DEVICE_EVIDENCE, QUALITY_CUBE, QUALITY_MINUTES, SLICES
 from contracts.topics import REJECTED as REJECTED_TOPIC
-from streams.decoding import Decoded, decode
+from streams.decoding import Block, Decoded, decode
 from streams.emission import Emission
 from streams.headers import Headers
 from streams.quality import QualityOperator
@@ -77,6 +78,16 @@ class OperatorRunner:
         if error is not None:
             self._poison += 1
             refuse(_rejected(record, error))
+
+    def _feed_block(self, block: Block) -> None:
+        """Give the operator records of telemetry.slices at once. Raises ContractError, and nothing is taken."""
+        place = (SLICES.name, block.records[0].partition)
+        if block.batch is None:
+            self._operator.heartbeat(*place, int(block.timestamps.max()))
+        else:
+            self._operator.process_slices(place[1], block.batch, block.timestamps, block.ends)
+        self._records += len(block.records)
+        self._batches += int(np.count_nonzero(np.diff(block.ends, prepend=0)))
 
     def _feed_headers(self, headers: Headers, refuse: Callable[[Record], None]) -> None:
         """Give the operator a block of headers; what of it nobody can read is refused, and only its time counts."""

@@ -21,16 +21,18 @@ whether the end of its partition of quality.minutes is where it left it; if anot
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from contracts.errors import ContractError
-from contracts.protocols import Log, Record, TopicPartition
+from contracts.protocols import Log, Record, StoredRecord, TopicPartition
 from contracts.times import SECOND_MS
 from contracts.topics import QUALITY_MEMORY, QUALITY_MINUTES, REPORTS, SLICES, partition_of
-from streams.decoding import Decoded, decode
+from streams.decoding import SMALL_BYTES, Block, Decoded, block_of, decode
 from streams.headers import HeaderHistory, Headers, blocks_of
 from streams.memory import CHECKPOINT_HEADER, Checkpoint
 from streams.reach import Reach
@@ -38,6 +40,7 @@ from streams.restart import RestartingRunner
 from streams.runner import OUTPUTS, read_between, record_of
 from streams.settings import SettingsError, StreamsError, StreamSettings
 
+MOST_TOGETHER = 256  # small messages that are read at once
 _PATIENT_LOOKS = 200  # at a barrier that the delivery of reports does not lift, before they are read from the log
 
 
@@ -145,16 +148,20 @@ class PartitionTask(RestartingRunner):
         """Whether slices should wait: what they made due depends on reports that have not come yet."""
         return self._barrier is not None
 
-    def take(self, records: Iterable[Decoded]) -> None:
+    def take(self, records: Iterable[StoredRecord]) -> None:
         """Take records of the own partition of slices, as they were delivered."""
-        for decoded in records:
-            offset = decoded.record.offset
-            if offset < self._next[self._slices]:
+        run: list[StoredRecord] = []
+        for record in records:
+            wanted = run[-1].offset + 1 if run else self._next[self._slices]
+            if record.offset < wanted:
                 self.skipped += 1
                 continue
-            if offset > self._next[self._slices]:
-                self.read_to(offset)
-            self._accept(decoded)
+            if record.offset > wanted:
+                self._accept(run)
+                run = []
+                self.read_to(record.offset)
+            run.append(record)
+        self._accept(run)
 
     def take_headers(self, blocks: Iterable[Headers]) -> None:
         """Take blocks of any partitions of reports, as they were delivered."""
@@ -197,15 +204,40 @@ class PartitionTask(RestartingRunner):
 
     # Reading
 
-    def _accept(self, decoded: Decoded) -> None:
+    def _accept(self, records: Sequence[StoredRecord]) -> None:
+        """Take slices that follow what was taken."""
+        late_from = None if self._resumed is None else self._resumed.slices
+        for run in _runs(records, late_from):
+            if late_from is not None and run[0].offset >= late_from:
+                self._operator.late_begins()
+            block = block_of(run) if len(run) > 1 else None
+            if block is None or not self._accept_block(block):
+                for record in run:
+                    self._accept_one(decode(record))
+
+    def _accept_block(self, block: Block) -> bool:
+        """False, and nothing is taken, if one of its records must be refused."""
+        if block.batch is not None and self._stranger(block.batch) is not None:
+            return False
+        try:
+            self._feed_block(block)
+        except ContractError:
+            return False
+        start = np.zeros(0, np.int64) if block.batch is None else block.batch.column("start").to_numpy()
+        self._reach[self._slices].note_block(block.offsets, block.timestamps, block.ends, start)
+        self._taken(block.records[-1].offset, int(block.timestamps.max()))
+        return True
+
+    def _accept_one(self, decoded: Decoded) -> None:
         record = decoded.record
-        if self._resumed is not None and record.offset >= self._resumed.slices:
-            self._operator.late_begins()
         self._feed(self._checked(decoded), self._explaining.append)
         start = None if decoded.batch is None else decoded.batch.column("start").to_numpy()
         self._reach[self._slices].note(record.offset, record.timestamp_ms, start)
-        self._newest[self._slices] = max(self._newest[self._slices], record.timestamp_ms)
-        self._next[self._slices] = record.offset + 1
+        self._taken(record.offset, record.timestamp_ms)
+
+    def _taken(self, offset: int, timestamp_ms: int) -> None:
+        self._newest[self._slices] = max(self._newest[self._slices], timestamp_ms)
+        self._next[self._slices] = offset + 1
 
     def _accept_headers(self, headers: Headers) -> None:
         place = (REPORTS.name, headers.partition)
@@ -219,19 +251,22 @@ class PartitionTask(RestartingRunner):
 
     def _checked(self, decoded: Decoded) -> Decoded:
         """Slices of a customer of another partition are refused: their minutes are another task's to write."""
-        if decoded.batch is None or decoded.record.topic != SLICES.name:
+        if decoded.batch is None or (stranger := self._stranger(decoded.batch)) is None:
             return decoded
-        column = decoded.batch.column("customer")
-        names = column.dictionary.to_pylist()
-        if self._customers.issuperset(names):
-            return decoded
+        expected = f"customers of partition {self.partition} of {self._log.partitions(SLICES.name)}"
+        return Decoded(decoded.record, error=ContractError("malformed_batch", "customer", expected, stranger))
+
+    def _stranger(self, batch: Any) -> str | None:
+        """A customer in it that does not belong to this partition."""
+        column = batch.column("customer")
+        if self._customers.issuperset(column.dictionary.to_pylist()):
+            return None
         count = self._log.partitions(SLICES.name)
         for name in column.unique().to_pylist():  # a dictionary may hold values that no row uses
             if partition_of(name.encode(), count) != self.partition:
-                expected = f"customers of partition {self.partition} of {count}"
-                return Decoded(decoded.record, error=ContractError("malformed_batch", "customer", expected, name))
+                return str(name)
             self._customers.add(name)
-        return decoded
+        return None
 
     def _read_on(self, end: int) -> None:
         """Read slices up to an offset from the log, reports along with them, and emit on the way."""
@@ -241,8 +276,7 @@ class PartitionTask(RestartingRunner):
         ends = self._ends_of_reports()
         start = {self._slices: self._next[self._slices]}
         for records in read_between(self._log, start, {self._slices: end}):
-            for record in records:
-                self._accept(decode(record))
+            self._accept(records)
             self._read_along(ends)
             if self._send() and self._operator.is_due:
                 self._stage()
@@ -342,6 +376,24 @@ class PartitionTask(RestartingRunner):
             raise Overtaken(f"partition {self.partition}: another worker writes its minutes; this one starts anew")
         self._minutes = [record for record in self._minutes if record.value not in found]
         self._minutes_end = end
+
+
+def _runs(records: Sequence[StoredRecord], border: int | None) -> Iterator[Sequence[StoredRecord]]:
+    """Consecutive records in turn: small ones together, up to MOST_TOGETHER and not across a border between offsets,
+    each large one by itself."""
+    run: list[StoredRecord] = []
+    for record in records:
+        large = len(record.value) > SMALL_BYTES
+        crossed = border is not None and run and run[-1].offset < border <= record.offset
+        if run and (large or crossed or len(run) == MOST_TOGETHER):
+            yield run
+            run = []
+        run.append(record)
+        if large:
+            yield run
+            run = []
+    if run:
+        yield run
 
 
 def _leave(_: Record) -> None:

@@ -167,3 +167,93 @@ def test_damaged_messages_are_read_or_refused(data: st.DataObject) -> None:
         arrow.from_bytes(DEVICE_EVIDENCE, bytes(message), pa).to_pydict()
     except ContractError as error:
         assert error.reason == "malformed_batch"  # noqa: PT017 (either outcome is right)
+
+
+# ---- several messages at once
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), rows=st.lists(st.integers(0, 4), min_size=1, max_size=6))
+def test_several_messages_hold_the_rows_of_each_in_turn(data: st.DataObject, rows: list[int]) -> None:
+    values = [values_of(EVERY_DTYPE, n, data) for n in rows]
+    messages = [arrow.to_bytes(arrow.batch(EVERY_DTYPE, v, pa), pa) for v in values]
+    whole, lengths = arrow.from_messages(EVERY_DTYPE, messages, pa)
+    assert lengths == rows
+    assert whole.to_pydict() == {c.name: [x for v in values for x in v[c.name]] for c in EVERY_DTYPE}
+    for column in whole.columns:
+        if pa.types.is_dictionary(column.type):
+            texts = column.dictionary.to_pylist()
+            assert len(texts) == len(set(texts))
+
+
+def written(*batches: Any) -> bytes:
+    """As `to_bytes` writes a batch, with none or several of them."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    with pa.ipc.new_stream(sink, GOOD.schema, options=options) as writer:
+        for one in batches:
+            writer.write_batch(one)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def with_column(name: str, column: Any) -> Any:
+    columns = [*GOOD.columns]
+    columns[GOOD.schema.get_field_index(name)] = column
+    return pa.RecordBatch.from_arrays(columns, schema=GOOD.schema)
+
+
+BAD = {
+    "nothing": b"",
+    "another table": arrow.to_bytes(arrow.batch(SLICES, {c.name: [] for c in SLICES}, pa), pa),
+    "no batch": written(),
+    "two batches": written(GOOD, GOOD),
+    "cut short": MESSAGE[:-16] + MESSAGE[-8:],
+    "null": written(with_column("failures", pa.array([1, None], pa.int64()))),
+    "codes out of range": written(
+        with_column("device", pa.DictionaryArray.from_arrays(pa.array([0, 9], pa.int32()), pa.array(["a"]), safe=False))
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_one_message_that_cannot_be_read_refuses_all(bad: str, place: int) -> None:
+    messages = [MESSAGE, MESSAGE]
+    messages.insert(place, BAD[bad])
+    with pytest.raises(ContractError) as found:
+        arrow.from_messages(DEVICE_EVIDENCE, messages, pa)
+    assert found.value.reason == "malformed_batch"
+
+
+def test_a_batch_too_many_does_not_stand_in_for_one_that_is_missing() -> None:
+    for messages in ([written(GOOD, GOOD), written()], [written(), written(GOOD, GOOD)]):
+        with pytest.raises(ContractError):
+            arrow.from_messages(DEVICE_EVIDENCE, messages, pa)
+
+
+def test_a_message_without_its_dictionaries_does_not_get_those_of_the_one_before() -> None:
+    empty = written()
+    opening, end = empty[:-8], empty[-8:]
+    other = written(with_column("device", pa.array(["c", "d"]).dictionary_encode()))
+    reader = pa.ipc.MessageReader.open_stream(other)
+    parts = list(iter(reader))
+    bare = opening + parts[-1].serialize().to_pybytes() + end
+    assert parts[-1].type == "record batch"
+    refusal(bare)
+    with pytest.raises(ContractError):
+        arrow.from_messages(DEVICE_EVIDENCE, [MESSAGE, bare], pa)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_damage_to_one_of_several_is_seen_or_harmless(data: st.DataObject) -> None:
+    damaged = bytearray(MESSAGE)
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    messages = [MESSAGE, bytes(damaged), MESSAGE]
+    try:
+        whole, _ = arrow.from_messages(DEVICE_EVIDENCE, messages, pa)
+    except ContractError:
+        return
+    rows = [row for m in messages for row in arrow.from_bytes(DEVICE_EVIDENCE, m, pa).to_pylist()]
+    assert str(whole.to_pylist()) == str(rows)

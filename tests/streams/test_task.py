@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,13 @@ def delivery(log: EmbeddedLog, partition: int) -> list[Decoded]:
 
 
 def give(task: PartitionTask, records: Sequence[Decoded]) -> None:
-    """Deliver records of both topics in their order."""
-    for decoded in records:
-        if decoded.record.topic == REPORTS.name:
-            task.take_headers([headers_of([decoded.record])])
+    """Deliver records of both topics in their order, those of slices that follow each other together."""
+    for topic, some in groupby((decoded.record for decoded in records), key=lambda record: record.topic):
+        if topic == REPORTS.name:
+            for record in some:
+                task.take_headers([headers_of([record])])
         else:
-            task.take([decoded])
+            task.take(list(some))
 
 
 def settle(task: PartitionTask) -> None:
@@ -366,6 +368,26 @@ def test_poison_is_refused_once_and_the_task_goes_on(log: EmbeddedLog) -> None:
     ]
     assert f"customers of partition {OF_ALPHA} of 2" in " ".join(r["detail"] for r in rows)
     assert outputs(log)[0][T0, "alpha", "vod"]["requests"] == 1
+
+
+def test_what_nobody_can_read_costs_its_neighbours_nothing(log: EmbeddedLog) -> None:
+    messages, want = script()
+    negative = slice_row("d", "b", 9, 0, T0, Slice(counts={"requests": -1}))
+    places = (5, 40, 41, 60)
+    for begin, end in pairwise((0, *places, len(messages))):
+        append(log, messages[begin:end])
+        if end in places:
+            at = messages[end - 1].timestamp_ms
+            log.submit(
+                [
+                    Record(SLICES.name, b"alpha", b"not arrow", at, OF_ALPHA),
+                    record_of(Message(SLICES.name, OF_ALPHA, at, (negative,))),
+                ]
+            ).result()
+    run_tasks(log)
+    rows = [row for _, b in tables(log, REJECTED.name) for row in b.to_pylist()]
+    assert len({row["id"] for row in rows}) == len(rows) == 2 * len(places)
+    assert outputs(log) == want
 
 
 class Uneven:
