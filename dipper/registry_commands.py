@@ -8,11 +8,12 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
+from contracts import self_test
 from contracts.entities import Customer, DeviceAttributes, SchedulingRule
 from contracts.errors import ContractError
 from contracts.times import rfc3339
@@ -26,6 +27,15 @@ _TIME_FIELDS = frozenset(
 )
 
 
+def _check_reserved(kind: str, ids: Iterable[str]) -> None:
+    """What the self-test is called belongs to nobody else: its traffic is left out of what people are told."""
+    for identity in ids:
+        if identity == self_test.CUSTOMER or identity.startswith(self_test.DEVICE_PREFIX):
+            raise ContractError(
+                "reserved_id", kind, f"an id other than those of the self-test ({self_test.CUSTOMER}*)", identity
+            )
+
+
 # --- devices ---
 
 
@@ -34,6 +44,7 @@ def devices_add(registry: SqliteRegistry, args: argparse.Namespace) -> None:
     attributes = DeviceAttributes(
         args.now if args.since is None else args.since, args.isp, args.region, args.nat, args.cohort, args.capacity
     )
+    _check_reserved("device", [args.id])
     registry.add_device(args.id, attributes, args.now)
     token = registry.issue_token(args.id, args.now, args.now + args.valid) if args.token else None
     if args.json:
@@ -108,6 +119,7 @@ def devices_show(registry: SqliteRegistry, args: argparse.Namespace) -> None:
 def devices_import(registry: SqliteRegistry, args: argparse.Namespace) -> None:
     """Add or update devices from a file, all or nothing."""
     rows = read_devices(*_file_of(args), args.now)
+    _check_reserved("device", [row[0] for row in rows])
     _print_outcomes(args, "device", registry.upsert_devices(rows, args.now))
 
 
@@ -154,6 +166,7 @@ def devices_token(registry: SqliteRegistry, args: argparse.Namespace) -> None:
 
 def customers_add(registry: SqliteRegistry, args: argparse.Namespace) -> None:
     """Store a customer with its objectives."""
+    _check_reserved("customer", [args.id])
     objectives = tuple(parse_objective(args.id, text) for text in args.objective)
     registry.add_customer(Customer(args.id, args.name, args.timezone, objectives), replace=args.replace)
     _done(args, {"customer": args.id}, f"stored customer {args.id} with {counted(len(objectives), 'objective')}")
@@ -192,7 +205,9 @@ def customers_show(registry: SqliteRegistry, args: argparse.Namespace) -> None:
 
 def customers_import(registry: SqliteRegistry, args: argparse.Namespace) -> None:
     """Add or update customers from a file, all or nothing."""
-    _print_outcomes(args, "customer", registry.upsert_customers(read_customers(*_file_of(args))))
+    customers = read_customers(*_file_of(args))
+    _check_reserved("customer", [customer.id for customer in customers])
+    _print_outcomes(args, "customer", registry.upsert_customers(customers))
 
 
 # --- rules ---

@@ -249,3 +249,17 @@ def test_it_runs_as_a_module_with_the_directory_from_the_environment(tmp_path: P
     )
     assert b"near@1" in listed.stdout
     assert (tmp_path / "registry.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+def test_names_of_the_self_test_are_nobody_elses(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "customers.json"
+    file.write_text(json.dumps([{"id": "acme", "name": "Acme"}, {"id": "dipper-self-test", "name": "Me"}]))
+    for command in (
+        ("customers", "add", "dipper-self-test", "--name", "Me"),
+        ("customers", "import", str(file)),
+        ("devices", "add", "dipper-self-test-1", *BOX),
+    ):
+        assert shell(*command) == 2
+        assert "expected an id other than those of the self-test" in shell.err
+    assert shell.json("customers", "list") == []
+    assert shell.json("devices", "list") == []
