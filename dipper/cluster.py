@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contracts.protocols import Store
+from contracts.protocols import Log, Store
 from contracts.topics import SLICES
 from dipper import settings
+from dipper.clock import wall_clock
 from dipper.command import process_of
 from dipper.parts import DependencyPart, WatchSettings
 from dipper.registries import opened_registry
@@ -21,6 +22,7 @@ from dipper.settings import ProcessSettings, settings_of
 from dipper.shell import opened
 
 if TYPE_CHECKING:
+    from dipper.live_policy import LivePolicy
     from ingest.log.kafka import KafkaLog
 
 Policy = dict[str, dict[str, Any]]
@@ -69,6 +71,18 @@ def settled(arguments: argparse.Namespace) -> tuple[ProcessSettings, Policy, Wat
     policy = settings.load_policy(process.policy)
     limits: WatchSettings = settings_of(WatchSettings, policy["watch"])
     return process, policy, limits
+
+
+def live_policy(
+    process: ProcessSettings, policy: Policy, log: Log, tables: tuple[str, ...], speaks: Callable[[], bool]
+) -> LivePolicy:
+    """Tables of the policy file that may change while a process runs. `speaks`: whether it is this one that records a
+    change, and not one that stands by. What is taken and refused stands in the process's log."""
+    from dipper.live_policy import LivePolicy
+
+    return LivePolicy(
+        policy, process.policy, settings.load_policy, log, wall_clock, lambda *_: None, tables=tables, speaks=speaks
+    )
 
 
 def client_id(process: str) -> str:

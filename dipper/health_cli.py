@@ -9,8 +9,8 @@ from typing import Any
 
 from contracts.topics import HEALTH_SCORES
 from dipper.clock import wall_clock
-from dipper.cluster import add_process_parser, client_id, log_part, opened_log, settled
-from dipper.parts import ScoresPart
+from dipper.cluster import add_process_parser, client_id, live_policy, log_part, opened_log, settled
+from dipper.parts import ScoresPart, SettingsPart
 from dipper.seated import STEP_TIMEOUT_S, Seated, SeatedShell
 from dipper.settings import settings_of
 from dipper.shell import say_health
@@ -37,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Work until a signal."""
+    from dipper.live_policy import HEALTH
     from ingest.tuning import tune_gc, tune_malloc
     from streams.health_local import HealthRunner
     from streams.health_settings import HealthJobSettings
@@ -44,20 +45,26 @@ def run(arguments: argparse.Namespace) -> int:
     process, policy, limits = settled(arguments)
     tune_gc()
     tune_malloc()
-    job = settings_of(HealthJobSettings, policy["health"])
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(opened_log(process, policy, "health"))
+
+        def speaks() -> bool:
+            return seated.seat.held()
+
+        live = live_policy(process, policy, log, HEALTH, speaks)
         seated: Seated[HealthRunner] = Seated(
             PART,
-            lambda: HealthRunner(log, wall_clock(), job),
+            lambda: HealthRunner(log, wall_clock(), settings_of(HealthJobSettings, live.in_force()["health"])),
             lambda runner, now: runner.step(now, STEP_TIMEOUT_S),
             wall_clock,
+            settings=live.part,
         )
         seat = seated.apply_for(
             process.needs_kafka(), GROUP, HEALTH_SCORES.name, client_id("health"), **policy["group"]
         )  # fmt: skip
         stack.callback(seat.close)
-        parts = [ScoresPart(PART, seated.status, limits), log_part(log)]
-        shell = SeatedShell(process, "health", seated, parts, limits, ("dipper_active", (PART,)))
+        parts = [ScoresPart(PART, seated.status, limits), log_part(log), SettingsPart(live.status)]
+        more = {"settings": live.step}
+        shell = SeatedShell(process, "health", seated, parts, limits, ("dipper_active", (PART,)), more)
         asyncio.run(shell.run(ready=say_health))
     return 0

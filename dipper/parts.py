@@ -61,6 +61,18 @@ class Base:
         yield from ()
 
 
+class SettingsPart(Base):
+    """Which policy numbers are in force, and why a file was refused. What was in force goes on, so that is a fact and
+    no reason to be unready."""
+
+    def __init__(self, status: Callable[[], Mapping[str, Any]]) -> None:
+        super().__init__("policy")
+        self._status = status
+
+    def facts(self, now: int) -> Mapping[str, Any]:  # noqa: ARG002
+        return self._status()
+
+
 class ThreadPart(Base):
     """A thread that steps. A step that never ends and one that always fails both are no progress."""
 

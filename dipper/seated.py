@@ -45,7 +45,8 @@ class Seated(Generic[W]):
     """Call `apply_for` once, then `step` and the seat's own step each from a thread of its own.
 
     `open_work` takes up what the log and history hold; `run` does a step at a time in ms UTC. Work whose step failed is
-    let go and opened anew at the next one, unless it `mends` itself. `every_s`: pause after a step.
+    let go and opened anew at the next one, unless it `mends` itself. `every_s`: pause after a step. `settings`: what
+    the work is opened with; when that changes, it is opened anew.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Seated(Generic[W]):
         *,
         every_s: float = 0.0,
         mends: bool = False,
+        settings: Callable[[], object] = lambda: None,
     ) -> None:
         self.name = name
         self.paused = threading.Event()
@@ -65,6 +67,8 @@ class Seated(Generic[W]):
         self._clock = clock
         self._every_s = every_s
         self._mends = mends
+        self._settings = settings
+        self._opened_with: object = None
         self._lock = threading.Lock()  # held for the length of a step: giving the seat up waits for its end
         self._work: W | None = None
 
@@ -87,7 +91,12 @@ class Seated(Generic[W]):
 
     def _step(self) -> None:
         """Opening may take long, so the step after it asks for the seat again."""
+        settings = self._settings()
+        if self._work is not None and settings != self._opened_with:
+            logger.info("%s: settings changed", self.name)
+            self._drop()
         if self._work is None:
+            self._opened_with = settings
             self._work = self._open_work()
             logger.info("%s: goes on from what is stored", self.name)
             return

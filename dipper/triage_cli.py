@@ -13,6 +13,7 @@ from dipper.cluster import (
     add_process_parser,
     add_store_argument,
     client_id,
+    live_policy,
     log_part,
     opened_log,
     opened_replica,
@@ -20,7 +21,7 @@ from dipper.cluster import (
     settled,
     store_part,
 )
-from dipper.parts import RegistryPart, TriagePart
+from dipper.parts import RegistryPart, SettingsPart, TriagePart
 from dipper.seated import STEP_TIMEOUT_S, Seated, SeatedShell
 from dipper.shell import say_health
 
@@ -49,6 +50,7 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Work until a signal."""
     from dipper.engine import open_triage
+    from dipper.live_policy import TRIAGE
     from ingest.tuning import tune_gc, tune_malloc
     from streams.incident_runner import TriageRunner
 
@@ -59,12 +61,18 @@ def run(arguments: argparse.Namespace) -> int:
         log = stack.enter_context(opened_log(process, policy, "triage"))
         registry = stack.enter_context(opened_replica(process, "triage"))
         store = stack.enter_context(opened_store(process, read_only=True))
+
+        def speaks() -> bool:
+            return seated.seat.held()
+
+        live = live_policy(process, policy, log, TRIAGE, speaks)
         seated: Seated[TriageRunner] = Seated(
             PART,
-            lambda: open_triage(log, registry, store, policy, wall_clock()),
+            lambda: open_triage(log, registry, store, live.in_force(), wall_clock()),
             lambda runner, now: runner.step(now, STEP_TIMEOUT_S),
             wall_clock,
             every_s=STEP_EVERY_S,
+            settings=live.part,
         )
         seat = seated.apply_for(process.needs_kafka(), GROUP, SIGNALS.name, client_id("triage"), **policy["group"])
         stack.callback(seat.close)
@@ -73,7 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
             log_part(log),
             store_part(store),
             RegistryPart(registry.status, limits),
+            SettingsPart(live.status),
         ]
-        shell = SeatedShell(process, "triage", seated, parts, limits, ("dipper_active", (PART,)))
+        more = {"settings": live.step}
+        shell = SeatedShell(process, "triage", seated, parts, limits, ("dipper_active", (PART,)), more)
         asyncio.run(shell.run(ready=say_health))
     return 0

@@ -12,6 +12,7 @@ from contracts.topics import CHANGES
 from dipper.clock import SettableClock
 from dipper.engine import open_engine
 from dipper.file_watch import MAX_FILE_BYTES, SETTLE_MS, FileWatch
+from dipper.live_policy import HEALTH, LivePolicy
 from dipper.live_settings import LiveSettings
 from dipper.paths import Paths
 from dipper.policy_check import LIVE, checked
@@ -306,3 +307,34 @@ def test_incidents_in_the_embedded_log_are_told_beside_everything_else(world, mo
             for worker in workers:
                 worker.stop(20)
             upkeep.close()
+
+
+class Half:
+    """A process of a cluster: it takes some tables; `speaks`: it is the one that works."""
+
+    def __init__(self, world, speaks):
+        self.live = LivePolicy(
+            world.engine.policy, world.file, load_policy, world.engine.log, world.clock, lambda *_: None, world.clock,
+            tables=HEALTH, speaks=lambda: speaks,
+        )  # fmt: skip
+
+    def take(self):
+        self.live.ask()
+        self.live._wake.set()  # a test does not wait for the next look
+        self.live.step()
+
+
+def test_a_process_of_a_cluster_takes_its_own_tables_and_the_one_that_works_records_them(world):
+    works, stands_by = Half(world, True), Half(world, False)
+    world.says("[health]\nexpires_minutes = 7\n[incident]\nend_after_ms = 120000\n[gateway]\nflush_ms = 50\n")
+    for half in (works, stands_by):
+        half.take()
+        assert half.live.part()["health"]["expires_minutes"] == 10
+    world.next_minute()
+    for half in (works, stands_by):
+        assert set(half.live.part()) == {"health"}
+        assert half.live.part()["health"]["expires_minutes"] == 7
+        assert half.live.in_force()["incident"]["end_after_ms"] == 300_000
+        assert half.live.status()["at_next_start"] == ["gateway.flush_ms: 100 -> 50"]
+    (change,) = world.changes()
+    assert change.note == "Dipper: health.expires_minutes: 10 -> 7"

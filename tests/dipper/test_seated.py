@@ -74,6 +74,21 @@ def test_the_holder_opens_the_work_asks_again_and_steps():
     assert here.seated.status() == {"now": NOW, "steps": 1}
 
 
+def test_work_is_opened_anew_when_its_settings_change():
+    numbers = {"incident": {"end_after_ms": 300_000}}
+    here = Deployment(settings=lambda: dict(numbers))
+    here.chair.mine = True
+    for _ in range(3):
+        here.seated.step()
+    assert len(here.opened) == 1
+    numbers["incident"] = {"end_after_ms": 120_000}
+    here.seated.step()
+    old, new = here.opened
+    assert (old.closed, new.closed) == (True, False)
+    here.seated.step()
+    assert new.steps == [NOW]
+
+
 @pytest.mark.parametrize("how", ["asked", "noticed"])
 def test_who_loses_the_seat_lets_go(how):
     here = Deployment()

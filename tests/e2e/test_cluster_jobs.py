@@ -8,6 +8,7 @@ import asyncio
 import json
 import urllib.request
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -217,3 +218,17 @@ def test_everybody_is_ready(story, cluster):
     for member in (*cluster.of("health"), *cluster.of("feed"), *cluster.of("worker"), *cluster.of("sink")):
         until(lambda member=member: member.metrics().get("dipper_ready") == 1, READY_S, f"{member.name} is ready")
     until(lambda: story.second.metrics().get("dipper_ready") == 1, READY_S, "the second triage is ready")
+
+
+def test_a_policy_that_is_saved_is_taken_by_who_works_and_recorded(story, cluster):
+    file = Path(cluster.environment["DIPPER_POLICY"])
+    file.write_text(file.read_text() + "end_after_ms = 240000\n[health]\nexpires_minutes = 9\n")
+    wanted = {"incident.end_after_ms: 300000 -> 240000", "health.expires_minutes: 10 -> 9"}
+
+    def recorded():
+        found = cluster.run("changes", "--to", rfc3339(wall_clock() + 10 * MINUTE_MS))
+        notes = [change["note"] for change in found if change["kind"] == "configuration"]
+        return wanted <= {note.removeprefix("Dipper: ") for note in notes}
+
+    until(recorded, READY_S, "triage and health record what they took")
+    assert all(member.metrics()["dipper_ready"] == 1 for member in cluster.of("health"))
