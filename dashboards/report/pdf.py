@@ -19,6 +19,8 @@ LEFT, RIGHT, TOP, FOOT = 16.0, 194.0, 15.0, 18.0
 INNER = RIGHT - LEFT
 MUCH = 0.05  # share of a day's minutes from which its colour is full
 MIN_CREDITS_WIDTH = 14.0
+LINE = 0.5  # mm a line takes per point of its size
+SEAL_PT, SEAL_GAP = 7.4, 2.0
 
 RED_SOFT, AMBER_SOFT, AMBER_FULL, CALM = "#f6dcdc", "#f4e6cf", "#d99a3a", "#e6edf7"
 
@@ -266,13 +268,13 @@ class _Sheet:
         if not self.content.seals:
             return
         lines = [
-            part for line in (*self.content.seals, self.w("seal.check")) for part in self._wrapped(line, INNER, 7.4)
+            part for line in (*self.content.seals, self.w("seal.check")) for part in self._wrapped(line, INNER, SEAL_PT)
         ]
-        self._room(4 * len(lines) + 4)
+        self._room(SEAL_GAP + SEAL_PT * LINE * len(lines))
         self._rule(self.y)
-        self.y += 2
+        self.y += SEAL_GAP
         for line in lines:
-            self._text(line, 7.4, LIGHT.muted)
+            self._text(line, SEAL_PT, LIGHT.muted)
 
     def _footers(self) -> None:
         pages = self.pdf.pages_count
@@ -315,8 +317,8 @@ class _Sheet:
     ) -> None:
         """Lines at the present height, which moves below them."""
         lines = self._wrapped(text, RIGHT - x, size, bold=bold)
-        self._cell(x, self.y, RIGHT - x, "\n".join(lines), size, colour, bold=bold, step=size * 0.5)
-        self.y += size * 0.5 * len(lines) + gap
+        self._cell(x, self.y, RIGHT - x, "\n".join(lines), size, colour, bold=bold, step=size * LINE)
+        self.y += size * LINE * len(lines) + gap
 
     def _cell(
         self, x: float, y: float, width: float, text: str, size: float, colour: str = LIGHT.text, *, bold: bool = False,

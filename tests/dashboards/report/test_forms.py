@@ -42,6 +42,12 @@ def test_the_pdf_holds_every_figure_on_one_or_two_pages(language, tmp_path):
     assert SHA256 in whole
 
 
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_month_of_one_objective_takes_one_page_its_seal_included(language, tmp_path):
+    (page,) = text_of(pdf(content(document(account(ALL_KINDS)), language), now_ms=NOW), tmp_path)
+    assert SHA256 in page
+
+
 def test_the_same_report_makes_the_same_file():
     said = content(document(), "en")
     assert pdf(said, now_ms=NOW) == pdf(said, now_ms=NOW)
