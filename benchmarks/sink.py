@@ -54,7 +54,7 @@ class Backlog:
             log.submit([_record(message) for message in group]).result(60)
             for table, parts in decode([_stored(message) for message in group]).tables.items():
                 waiting += parts if table == "slices" else []
-            if sum(rows.num_rows for _, rows in waiting) >= SETTINGS.block_rows:
+            if sum(rows.batch.num_rows for rows in waiting) >= SETTINGS.block_rows:
                 self._keep(waiting)
                 waiting = []
         if waiting:

@@ -73,9 +73,9 @@ class ReadAhead:
             part = decode(polled)
             decoded.poison.extend(part.poison)
             got = 0
-            for table, batches in part.tables.items():
-                decoded.tables.setdefault(table, []).extend(batches)
-                got += sum(batch.num_rows for _, batch in batches)
+            for table, parts in part.tables.items():
+                decoded.tables.setdefault(table, []).extend(parts)
+                got += sum(rows.batch.num_rows for rows in parts)
             records += len(polled)
             rows += got
             # Large records among small ones, or among heartbeats, must not be forgotten at once.

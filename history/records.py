@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from contracts import topics
-from contracts.arrow import KIND_HEADER, batch, from_bytes, to_bytes
+from contracts.arrow import KIND_HEADER, batch, from_bytes, from_messages, to_bytes
 from contracts.columns import EXEMPLARS, QUALITY_MINUTES, REJECTED, REPORTS, SIGNALS, SLICES, VITALS, Column
 from contracts.entities import Change, change_from_json
 from contracts.errors import ContractError
@@ -19,6 +19,7 @@ from history.incident_rows import action_rows, incident_rows
 
 HEARTBEAT = "heartbeat"
 MAX_KEPT_BYTES = 256 * 1024
+SMALL_BYTES = 32 * 1024  # of a message: joining the rows of larger ones costs what is gained
 
 _TABLES: Mapping[tuple[str, str | None], tuple[str, tuple[Column, ...]]] = {
     (topics.SLICES.name, None): ("slices", SLICES),
@@ -62,34 +63,70 @@ class Poison:
         return Record(topics.REJECTED.name, r.key, to_bytes(batch(REJECTED, values, pa), pa), now)
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one table, and the records they came from, in turn."""
+
+    records: Sequence[StoredRecord]
+    batch: pa.RecordBatch
+
+
 @dataclass(slots=True)
 class Decoded:
-    """Rows by table with the records they came from, and what could not be read."""
+    """Rows by table, and what could not be read."""
 
-    tables: dict[str, list[tuple[StoredRecord, pa.RecordBatch]]] = field(default_factory=dict)
+    tables: dict[str, list[Rows]] = field(default_factory=dict)
     poison: list[Poison] = field(default_factory=list)
+
+    def add(self, table: str, rows: Rows) -> None:
+        """More rows of a table."""
+        if rows.batch.num_rows:
+            self.tables.setdefault(table, []).append(rows)
 
 
 def decode(records: Sequence[StoredRecord]) -> Decoded:
-    """Rows of records of any topic the sink reads. Heartbeats carry none."""
+    """Rows of records of any topic the sink reads. Heartbeats carry none. Small messages of a table are read at once;
+    if that fails, one by one."""
     decoded = Decoded()
+    small: dict[tuple[str, tuple[Column, ...]], list[StoredRecord]] = {}
     for record in records:
-        kind = record.headers.get(KIND_HEADER)
-        if kind == HEARTBEAT:
+        if record.headers.get(KIND_HEADER) == HEARTBEAT:
             continue
+        known = _known(record)
+        if known is not None and len(record.value) <= SMALL_BYTES:
+            small.setdefault(known, []).append(record)
+        else:
+            _decode_one(record, decoded)
+    for (table, columns), some in small.items():
         try:
-            table, rows = _rows(record, kind)
-        except ContractError as error:
-            decoded.poison.append(Poison(record, error.reason, str(error)))
-            continue
-        if rows.num_rows:
-            decoded.tables.setdefault(table, []).append((record, rows))
+            rows, _ = from_messages(columns, [record.value for record in some], pa)
+        except ContractError:
+            for record in some:
+                _decode_one(record, decoded)
+        else:
+            decoded.add(table, Rows(some, rows))
     return decoded
 
 
-def joined(parts: Sequence[tuple[StoredRecord, pa.RecordBatch]]) -> pa.Table:
+def decode_one(record: StoredRecord) -> Decoded:
+    """Rows of one record."""
+    decoded = Decoded()
+    _decode_one(record, decoded)
+    return decoded
+
+
+def _decode_one(record: StoredRecord, into: Decoded) -> None:
+    try:
+        table, rows = _rows(record)
+    except ContractError as error:
+        into.poison.append(Poison(record, error.reason, str(error)))
+    else:
+        into.add(table, Rows([record], rows))
+
+
+def joined(parts: Sequence[Rows]) -> pa.Table:
     """One table with one chunk per column and one dictionary per text column."""
-    return pa.Table.from_batches([rows for _, rows in parts]).unify_dictionaries().combine_chunks()
+    return pa.Table.from_batches([rows.batch for rows in parts]).unify_dictionaries().combine_chunks()
 
 
 def devices_of(headers: pa.Table) -> pa.Table:
@@ -104,15 +141,22 @@ def devices_of(headers: pa.Table) -> pa.Table:
     return pa.table({**columns, "last_seen": newest["end"]})
 
 
-def _rows(record: StoredRecord, kind: str | None) -> tuple[str, pa.RecordBatch]:
+def _known(record: StoredRecord) -> tuple[str, tuple[Column, ...]] | None:
+    """Table and columns of a record that is an Arrow message."""
+    kind = record.headers.get(KIND_HEADER) if record.topic == topics.VITALS.name else None
+    return _TABLES.get((record.topic, kind))
+
+
+def _rows(record: StoredRecord) -> tuple[str, pa.RecordBatch]:
     if record.topic == topics.CHANGES.name:
         return "changes", _change_rows(_change(record), record.timestamp_ms)
     if record.topic == topics.INCIDENTS.name:
         return "incidents", incident_rows(record)
     if record.topic == topics.INCIDENT_ACTIONS.name:
         return "incident_actions", action_rows(record)
-    known = _TABLES.get((record.topic, kind if record.topic == topics.VITALS.name else None))
+    known = _known(record)
     if known is None:
+        kind = record.headers.get(KIND_HEADER)
         raise ContractError("unknown_kind", f"{record.topic} header {KIND_HEADER}", "vitals or exemplars", kind)
     return known[0], from_bytes(known[1], record.value, pa)
 

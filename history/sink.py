@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from contracts import topics
-from contracts.protocols import Log, LogUnavailable, Store, StoredRecord, StoreError, StoreUnavailable, TopicPartition
+from contracts.protocols import Log, LogUnavailable, Store, StoreError, StoreUnavailable, TopicPartition
 from contracts.times import MINUTE_MS
 from history.ahead import Block, ReadAhead
 from history.dirty import DirtyMinutes
@@ -26,7 +26,7 @@ from history.feeds import Feed, Positions
 from history.identity import new_headers, new_slices
 from history.known import KnownReports
 from history.recompute import Recompute, RecomputeSettings
-from history.records import Poison, devices_of, joined
+from history.records import Poison, Rows, decode_one, devices_of, joined
 from history.versions import Versions
 
 OTHER_TOPICS = (
@@ -39,8 +39,6 @@ OTHER_TOPICS = (
     topics.INCIDENT_ACTIONS.name,
 )
 _SUBMIT_TIMEOUT_S = 30.0
-
-Parts = list[tuple[StoredRecord, pa.RecordBatch]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,17 +237,21 @@ class Sink:
             self._totals[name] += n
         return SinkStep(block.records, counts["slices"], counts["reports"], counts["duplicates"], len(poison))
 
-    def _store_parts(self, table: str, parts: Parts, rows: pa.Table, counts: dict[str, int], now: int) -> list[Poison]:
+    def _store_parts(
+        self, table: str, parts: Sequence[Rows], rows: pa.Table, counts: dict[str, int], now: int
+    ) -> list[Poison]:
         """Store rows; where the engine refuses them, store record by record and name the one it refuses."""
         try:
             self._store_rows(table, rows, counts, now)
         except StoreUnavailable:
             raise
         except StoreError as error:
-            if len(parts) == 1:
-                return [Poison(parts[0][0], "refused_by_store", str(error))]
+            records = [record for part in parts for record in part.records]
+            if len(records) == 1:
+                return [Poison(records[0], "refused_by_store", str(error))]
             self._known = KnownReports(self._store, list(self._dirty.minutes))
-            return [p for part in parts for p in self._store_parts(table, [part], joined([part]), counts, now)]
+            single = [decode_one(record).tables.get(table) for record in records]
+            return [p for part in single if part for p in self._store_parts(table, part, joined(part), counts, now)]
         return []
 
     def _store_rows(self, table: str, rows: pa.Table, counts: dict[str, int], now: int) -> None:

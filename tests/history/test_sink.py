@@ -8,7 +8,7 @@ import pytest
 from contracts import topics
 from contracts.arrow import batch, to_bytes
 from contracts.columns import COUNT_NAMES, EXEMPLARS, QUALITY_MINUTES, VITALS
-from contracts.protocols import Record, StoreFull
+from contracts.protocols import Record, StoreError, StoreFull
 from history.ledger import ledger
 from history.sink import Sink, SinkSettings
 from tests.history import reference
@@ -243,6 +243,32 @@ def test_poison_goes_to_rejected_with_its_place_and_the_rest_goes_on(store, log)
     store.execute("TRUNCATE TABLE positions")
     Sink(log, store, PROMPT).drain(T0 + 3 * MINUTE)
     assert store.query("SELECT id FROM rejected FINAL ORDER BY id") == {"id": rows["id"]}
+
+
+class Choosy:
+    """A store that refuses rows of one box."""
+
+    def __init__(self, store, refused):
+        self._store, self._refused = store, refused
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def insert(self, table, rows):
+        if table == "slices" and self._refused in rows["device"].to_pylist():
+            raise StoreError(f"{table}: no")
+        return self._store.insert(table, rows)
+
+
+def test_of_records_that_were_read_together_the_one_the_store_refuses_is_named(store, log):
+    for n in range(5):
+        send(log, Box(f"box-{n}").report(T0, [make_slice()]))
+    sink = Sink(log, Choosy(store, "box-3"), PROMPT)
+    assert sink.drain(T0 + 3 * MINUTE).poison == 1
+    found = store.query("SELECT DISTINCT device FROM slices FINAL ORDER BY device")["device"]
+    assert found == ["box-0", "box-1", "box-2", "box-4"]
+    (reason,) = store.query("SELECT reason FROM rejected FINAL")["reason"]
+    assert reason == "refused_by_store"
 
 
 def test_heartbeats_hold_nothing(store, log):
