@@ -34,6 +34,7 @@ from simulator.settings import build_fleet
 
 MOST_MINUTES = 24 * 60.0
 MOST_DIFFERENCES = 20
+MOST_HELD = 2  # reports of a box that is not behind: the newest, and one on its way
 Boot = tuple[str, str]
 
 
@@ -176,6 +177,8 @@ class Load:
             "intervals": self._intervals,
             "slices_made": sum(boot.generated[1] for boot in boots),
             "unsent": self._fleet.unsent(),
+            "boxes": len(self._fleet.boxes),
+            "boxes_behind": sum(len(box.held) > MOST_HELD for box in self._fleet.boxes),
             "withheld": sum(line.withheld for line in self._lines),
             **self._sender.summary(),
         }
