@@ -4,6 +4,7 @@ change is a change event, so that what happens after it can be told from what ha
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import threading
@@ -145,9 +146,10 @@ class LivePolicy:
         note = "\n".join(changes)
         if len(note) > MAX_NOTE_CHARS:
             note = f"{note[:MAX_NOTE_CHARS]}…"
-        change = Change(
-            f"settings-{sha256[:12]}-{at}", "configuration", {}, at, None, author, self._file_name(), f"Dipper: {note}"
-        )
+        # Processes of a cluster read the same file at the same minute; what each of them takes is a change of its own.
+        digest = hashlib.sha256("\n".join([sha256, *changes]).encode()).hexdigest()
+        name = f"settings-{digest[:12]}-{at}"
+        change = Change(name, "configuration", {}, at, None, author, self._file_name(), f"Dipper: {note}")
         record = Record(CHANGES.name, json.dumps({}).encode(), change_to_json(change), self._clock())
         try:
             self._log.submit([record]).result(RECORD_TIMEOUT_S)

@@ -12,7 +12,7 @@ from contracts.topics import CHANGES
 from dipper.clock import SettableClock
 from dipper.engine import open_engine
 from dipper.file_watch import MAX_FILE_BYTES, SETTLE_MS, FileWatch
-from dipper.live_policy import HEALTH, LivePolicy
+from dipper.live_policy import HEALTH, TRIAGE, LivePolicy
 from dipper.live_settings import LiveSettings
 from dipper.paths import Paths
 from dipper.policy_check import LIVE, checked
@@ -312,10 +312,10 @@ def test_incidents_in_the_embedded_log_are_told_beside_everything_else(world, mo
 class Half:
     """A process of a cluster: it takes some tables; `speaks`: it is the one that works."""
 
-    def __init__(self, world, speaks):
+    def __init__(self, world, speaks, tables=HEALTH):
         self.live = LivePolicy(
             world.engine.policy, world.file, load_policy, world.engine.log, world.clock, lambda *_: None, world.clock,
-            tables=HEALTH, speaks=lambda: speaks,
+            tables=tables, speaks=lambda: speaks,
         )  # fmt: skip
 
     def take(self):
@@ -338,3 +338,14 @@ def test_a_process_of_a_cluster_takes_its_own_tables_and_the_one_that_works_reco
         assert half.live.status()["at_next_start"] == ["gateway.flush_ms: 100 -> 50"]
     (change,) = world.changes()
     assert change.note == "Dipper: health.expires_minutes: 10 -> 7"
+
+
+def test_two_jobs_of_a_cluster_that_take_the_same_file_at_the_same_minute_record_a_change_each(world):
+    world.says("[health]\nexpires_minutes = 7\n[incident]\nend_after_ms = 120000\n")
+    for half in (Half(world, True), Half(world, True, TRIAGE)):
+        half.take()
+    assert {change.note for change in world.changes()} == {
+        "Dipper: health.expires_minutes: 10 -> 7",
+        "Dipper: incident.end_after_ms: 300000 -> 120000",
+    }
+    assert len({change.id for change in world.changes()}) == 2
