@@ -21,7 +21,8 @@ _MARKS = 8
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One measure by minute: counts, and of the usual band (expected, low, high) what is known, all in events."""
+    """One measure in steps of `step_ms`: `minute` is where each starts, ms UTC; counts, and of the usual band
+    (expected, low, high) what is known, all in events."""
 
     minute: tuple[int, ...]
     bad: tuple[float, ...]
@@ -30,6 +31,7 @@ class Track:
     low: tuple[float | None, ...] = ()
     high: tuple[float | None, ...] = ()
     allowed: float | None = None
+    step_ms: int = MINUTE_MS
 
     def sums(self, since: int) -> tuple[float, int, float | None]:
         """Bad, of, and expected events since a time; None when what is usual is not known."""
@@ -54,12 +56,13 @@ def track_of(signals: Mapping[str, Sequence[Any]]) -> Track:
 
 
 def track_of_cells(answer: CellAnswer) -> Track:
-    """From cells in steps of a minute, without any band."""
+    """From cells in steps of the question's, without any band."""
     rows = sorted(zip(answer.step, answer.value, answer.total, strict=True))
     start = answer.question.start
     step = answer.question.step_ms or MINUTE_MS
     return Track(
-        tuple(start + i * step for i, _, _ in rows), tuple(v for _, v, _ in rows), tuple(t for _, _, t in rows)
+        tuple(start + i * step for i, _, _ in rows), tuple(v for _, v, _ in rows), tuple(t for _, _, t in rows),
+        step_ms=step,
     )  # fmt: skip
 
 
@@ -72,12 +75,12 @@ def incident_figure(
     hover = [_hover(b, t, lens) for b, t in zip(track.bad, track.total, strict=True)]
     observed = [_ratio(b, t) for b, t in zip(track.bad, track.total, strict=True)]
     style = {"line": {"color": c.accent, "width": 1.8}, "fill": None}
-    traces.append(_trace(w("triage.line"), track.minute, observed, hover, style, lens))
+    traces.append(_trace(w("triage.line"), track, observed, hover, style, lens))
     if without is not None:
         y = [_ratio(b, t) for b, t in zip(without.bad, without.total, strict=True)]
         hover = [_hover(b, t, lens) for b, t in zip(without.bad, without.total, strict=True)]
         style = {"line": {"color": c.text, "width": 1.3, "dash": "dash"}}
-        traces.append(_trace(w("triage.without"), without.minute, y, hover, style, lens))
+        traces.append(_trace(w("triage.without"), without, y, hover, style, lens))
     shapes, notes = _marks(incident, changes, lens)
     if track.allowed is not None:
         y = track.allowed * 100
@@ -115,18 +118,18 @@ def _hover(bad: float, total: int, lens: Lens) -> str:
 
 def _trace(
     name: str,
-    minutes: Sequence[int],
+    track: Track,
     y: Sequence[float | None],
     hover: Sequence[str],
     style: dict[str, Any],
     lens: Lens,
 ) -> dict[str, Any]:
-    """A line over minutes; a minute that is missing breaks it."""
+    """A line over a track's steps; a step that is missing breaks it."""
     x, values, texts = [], [], []
     before = None
-    for minute, value, text in zip(minutes, y, hover, strict=True):
-        if before is not None and minute - before > MINUTE_MS:
-            x.append(fmt.local(before + MINUTE_MS, lens.zone).isoformat())
+    for minute, value, text in zip(track.minute, y, hover, strict=True):
+        if before is not None and minute - before > track.step_ms:
+            x.append(fmt.local(before + track.step_ms, lens.zone).isoformat())
             values.append(None)
             texts.append("")
         x.append(fmt.local(minute, lens.zone).isoformat())

@@ -166,8 +166,10 @@ def _over_time(
 ) -> None:
     w = lens.words
     start, end = triage.span_of(incident, lens.now)
+    step = _step(end - start)
+    start -= start % step
     drill = _drill()
-    question = _question(context, series, start=start, end=end, where=drill, step_ms=_step(end - start))
+    question = _question(context, series, start=start, end=end, where=drill, step_ms=step)
     if drill:
         track = figures.track_of_cells(context.backend.cells(question))
     else:

@@ -10,13 +10,13 @@ import pytest
 from contracts.entities import Change
 from contracts.incidents import ACKNOWLEDGE, MUTE, SENTENCES, Action, Incident, Sentence, apply
 from contracts.protocols import LogUnavailable
-from contracts.times import HOUR_MS, MINUTE_MS
+from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
 from dashboards import explore_url, incident_text, triage, triage_figures
 from dashboards.context import Context, set_context
 from dashboards.people import Person
 from history.query_cells import CellAnswer, CellQuestion, Statement
 from tests.dashboards.made_incidents import WHERE, make_changes, make_incident, make_incidents, make_signals
-from tests.dashboards.synthetic import NOW, make_context, make_lens
+from tests.dashboards.synthetic import NOW, SyntheticBackend, make_context, make_lens
 from tests.dashboards.test_script import answer, markup, open_page
 
 LENS = make_lens()
@@ -115,6 +115,33 @@ def test_the_chart_marks_onset_detection_and_the_change_and_breaks_where_minutes
     assert expected is not None
     assert 3 < bad / expected < 5
     assert total > 40 * 650
+
+
+def test_a_track_in_steps_of_five_minutes_is_one_line_that_breaks_where_a_step_misses() -> None:
+    start = NOW - NOW % DAY_MS
+    question = CellQuestion("failures", start, start + HOUR_MS, step_ms=5 * MINUTE_MS)
+    steps = (0, 1, 2, 4)
+    found = CellAnswer(question, ((),) * 4, steps, (1.0,) * 4, (100,) * 4, (), Statement("", {}))
+    track = triage_figures.track_of_cells(found)
+    figure = triage_figures.incident_figure(INCIDENTS[0], track, None, (), LENS)
+    (line,) = (t for t in figure["data"] if t.get("name") == "observed")
+    assert line["y"] == [1.0, 1.0, 1.0, None, 1.0]
+    assert [x[11:16] for x in line["x"]] == ["00:00", "00:05", "00:10", "00:15", "00:20"]
+
+
+@pytest.mark.parametrize("minutes", [9 * 60, 9 * 60 + 1, 9 * 60 + 3, 30 * 60 + 2])
+def test_an_incident_of_many_hours_opens_whatever_minute_it_began_at(minutes: int) -> None:
+    onset = NOW - NOW % MINUTE_MS - minutes * MINUTE_MS
+    long = make_incident(NOW, onset=onset, detected_at=onset + 2 * MINUTE_MS)
+
+    class One(SyntheticBackend):
+        def incidents(self, start: int, end: int) -> tuple[Incident, ...]:
+            return (long,)
+
+    set_context(replace(make_context(), backend=One()))
+    shown = markup(open_page("triage", incident=long.id))
+    for head in ("Causes, by the share of the excess", "Observed against expected", "Requests to look at"):
+        assert head in shown
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
