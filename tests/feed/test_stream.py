@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import random
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -154,6 +157,50 @@ def test_a_token_that_is_not_accepted_is_said_and_look_ups_go_on(served: Served)
         assert client.share("a") == 1.0
     finally:
         client.stop()
+
+
+def answer_of(body: bytes, *headers: str) -> bytes:
+    lines = ["HTTP/1.1 200 OK", "content-type: application/json", "content-encoding: gzip", *headers]
+    return "\r\n".join([*lines, "connection: close", "", ""]).encode() + body
+
+
+def snapshot_answers(damage: str) -> list[bytes]:
+    """Two answers to a snapshot, the first of them damaged on its way."""
+    numbers = random.Random(3)  # values that do not compress, so that half a body is half a document
+    rows = [{**brief(f"box-{i}", i + 1, "drain"), "value": numbers.random()} for i in range(400)]
+    whole = gzip.compress(json.dumps({"version": 400, "devices": rows}).encode())
+    half = len(whole) // 2
+    bad = {
+        "cut short": answer_of(whole[:half], f"content-length: {len(whole)}"),
+        "cut short, of unknown length": answer_of(whole[:half]),
+        "garbled": answer_of(whole[:half] + bytes(len(whole) - half), f"content-length: {len(whole)}"),
+    }[damage]
+    return [bad, answer_of(whole, f"content-length: {len(whole)}")]
+
+
+@pytest.mark.parametrize("damage", ["cut short", "cut short, of unknown length", "garbled"])
+def test_the_client_asks_again_after_a_damaged_snapshot(damage: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(20)
+
+        def serve() -> None:
+            for answer in snapshot_answers(damage):
+                connection, _ = server.accept()
+                with connection:
+                    read_until(connection, b"\r\n\r\n")
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        client = HealthClient(f"http://127.0.0.1:{server.getsockname()[1]}", TOKEN, clock=lambda: NOW)
+        client.start()
+        try:
+            until(lambda: client.error)  # it is said
+            assert client.wait(10)
+            assert (client.share("box-7"), len(client.copy)) == (0.015, 400)
+        finally:
+            client.stop()
+            thread.join(20)
 
 
 @pytest.mark.parametrize("url", ["", "ftp://x", "dipper.example", "http://"])
