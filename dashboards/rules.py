@@ -180,15 +180,17 @@ class Around:
         return min(self.before[1] - self.before[0], self.after[1] - self.after[0]) < LEAST_AROUND_MS
 
 
-def changes_of(rule: str, changes: Sequence[Change], rules: Sequence[SchedulingRule], lens: Lens) -> list[Change]:
-    """What was done to a rule: recorded changes, and versions registered without one; oldest first."""
+def changes_of(
+    rule: str, changes: Sequence[Change], rules: Sequence[SchedulingRule], window: tuple[int, int], lens: Lens
+) -> list[Change]:
+    """What was done to a rule: its recorded `changes`, and versions that are registered from a time in `window`
+    [start, end), ms UTC, without one; oldest first."""
     mine = [
         c for c in changes if c.kind == "scheduling_rule" and rule_of(c.scope.get("sched_rule", "")) == rule
     ]  # fmt: skip
     told = {c.scope.get("sched_rule") for c in mine}
-    start = min((c.start for c in changes), default=0)
     for version in rules:
-        if version.id == rule and version.sched_rule not in told and version.valid_from > start > 0:
+        if version.id == rule and version.sched_rule not in told and window[0] <= version.valid_from < window[1]:
             note = lens.words("rules.registered", version=version.version)
             scope = {"sched_rule": version.sched_rule}
             mine.append(

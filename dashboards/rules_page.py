@@ -58,7 +58,8 @@ def _draw(context: Context, lens: Lens, chosen: Range) -> None:
     if picked and picked != shown.rule:
         st.query_params[RULE] = picked
         st.rerun()
-    changes = rules.changes_of(shown.rule, context.backend.changes(start - DAY_MS, end), registered, lens)
+    window = (start - DAY_MS, end)
+    changes = rules.changes_of(shown.rule, context.backend.changes(*window), registered, window, lens)
     _one(context, question, shown, apart, names, changes, lens)
 
 

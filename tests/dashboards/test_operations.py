@@ -107,8 +107,20 @@ def test_changes_of_a_rule_are_recorded_ones_and_versions_registered_without_one
     versions = [
         SchedulingRule("near", 7, "", "ana", START), SchedulingRule("near", 8, "", "ana", START + 5 * MINUTE_MS),
     ]  # fmt: skip
-    found = rules.changes_of("near", [recorded, other], versions, make_lens())
+    found = rules.changes_of("near", [recorded, other], versions, (START, START + HOUR_MS), make_lens())
     assert [(c.scope["sched_rule"], c.author) for c in found] == [("near@7", "wei"), ("near@8", "ana")]
+
+
+@pytest.mark.parametrize("other_at", [None, START - 10 * MINUTE_MS, START + 50 * MINUTE_MS])
+def test_a_registered_version_is_told_whatever_else_was_changed_and_only_inside_the_window(
+    other_at: int | None,
+) -> None:
+    times = {1: 0, 2: START, 3: START + 30 * MINUTE_MS, 4: START + HOUR_MS}
+    versions = [SchedulingRule("near", n, "", "ana", at) for n, at in times.items()]
+    scope = {"sched_rule": "far@2"}
+    others = [] if other_at is None else [Change("c2", "scheduling_rule", scope, other_at, None, "wei")]
+    found = rules.changes_of("near", others, versions, (START, START + HOUR_MS), make_lens())
+    assert [c.scope["sched_rule"] for c in found] == ["near@2", "near@3"]
 
 
 def test_sides_of_a_change_end_at_its_neighbours_and_at_the_present() -> None:
