@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from contracts.entities import Change, SchedulingRule
 from contracts.health import REASONS, Reason
 from contracts.times import HOUR_MS, MINUTE_MS, minute_of
