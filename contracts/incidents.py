@@ -336,6 +336,11 @@ class Incident:
         """Whether it still goes on, or nobody said that it is over."""
         return self.state != RESOLVED
 
+    @property
+    def closed_by_people(self) -> bool:
+        """Whether people did the last thing to it, and not Dipper: what they closed does not come back by itself."""
+        return bool(self.history) and self.history[-1].author != SYSTEM
+
 
 class IllegalTransition(ContractError):
     """An action that the incident's state does not allow; reason `illegal_transition`."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from contracts.health import BudgetState, Cell
-from contracts.incidents import HEALTH_BUDGET, SYSTEM, Incident, Sentence, Severity
+from contracts.incidents import HEALTH_BUDGET, Incident, Sentence, Severity
 from contracts.times import MINUTE_MS
 from streams.incident_book import IncidentBook
 from streams.incident_settings import IncidentSettings
@@ -78,8 +78,7 @@ class BudgetWatch:
 
     def _open(self, place: Place, spot: _Spot, state: BudgetState, now: int) -> None:
         for old in self._book.resolved_since(now - self._settings.return_within_ms, HEALTH_BUDGET):
-            closed_by_people = old.history and old.history[-1].author != SYSTEM
-            if _place(old.where) == place and not closed_by_people:
+            if _place(old.where) == place and not old.closed_by_people:
                 self._go_on(self._book.come_back(old.id, now, "used up again"), spot, state, now)
                 return
         where, onset = dict(place), self._since[place] - MINUTE_MS  # of which its evidence is

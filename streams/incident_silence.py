@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.incidents import (
@@ -60,6 +60,14 @@ class _Box:
     served: bool = False  # reports of the new boot tell of traffic while it was silent
 
 
+@dataclass(slots=True)
+class _Group:
+    """Boxes of an incident since it began or came back, however many it names: `left` are still silent."""
+
+    left: set[str] = field(default_factory=set)
+    all: set[str] = field(default_factory=set)
+
+
 class SilenceWatch:
     """Works on the book's incidents of silence. `served`: whom boxes served; without it incidents name no customers."""
 
@@ -73,13 +81,15 @@ class SilenceWatch:
         self._levels = incident.levels
         self._return_within_ms = incident.return_within_ms
         self._boxes: dict[str, _Box] = {}
+        self._groups: dict[str, _Group] = {}  # by incident, while a box of it is silent
         self._placed: Counter[tuple[str, str]] = Counter()  # boxes by ISP and region
         self._trusted_from = 0
         self.blind = False
         for one in book.active(*SINGLE_KINDS, SILENCE_REGION):
             for device in one.devices:
-                self._boxes[device] = _Box(one.onset, "", silent=True, incident=one.id, silent_since=one.onset)
+                self._boxes[device] = _Box(one.onset, "", silent=True, silent_since=one.onset)
                 self._placed["", ""] += 1
+                self._tag(device, one.id)
 
     def reports(self, rows: Any) -> None:
         """A RecordBatch of headers of reports."""
@@ -186,42 +196,63 @@ class SilenceWatch:
 
     # -- incidents
 
+    def _tag(self, device: str, incident_id: str) -> _Group:
+        group = self._groups.setdefault(incident_id, _Group())
+        group.left.add(device)
+        group.all.add(device)
+        self._boxes[device].incident = incident_id
+        return group
+
+    def _untag(self, device: str, box: _Box) -> _Group:
+        incident_id, box.incident = box.incident, None
+        group = self._groups.get(incident_id or "", _Group())
+        group.left.discard(device)
+        if not group.left:
+            self._groups.pop(incident_id or "", None)
+        return group
+
     def _region(self, where: dict[str, str], devices: list[str], now: int) -> None:
         same = next((i for i in self._book.active(SILENCE_REGION) if dict(i.where) == where), None)
         if same is None:
             recent = self._book.resolved_since(now - self._return_within_ms, SILENCE_REGION)
-            same = next((i for i in recent if dict(i.where) == where), None)
+            same = next((i for i in recent if dict(i.where) == where and not i.closed_by_people), None)
             if same is not None:
                 self._book.come_back(same.id, now, "dark again")
         if same is None:
             onset = min(self._boxes[d].silent_since for d in devices)
             same = self._open(SILENCE_REGION, devices, onset, now, where)
-        else:
-            devices = sorted({*same.devices, *devices})[:_MAX_DEVICES]
-            self._book.change(same.id, devices=tuple(devices), severity=self._severity(devices), newest=now)
+            for device in devices:
+                self._tag(device, same.id)
+            return
         for device in devices:
-            self._boxes[device].incident = same.id
+            self._tag(device, same.id)
+        self._extend(same, devices, now)
+
+    def _extend(self, incident: Incident, devices: Iterable[str], now: int) -> None:
+        """More boxes of an incident; it names some of them and counts all."""
+        everybody = self._groups[incident.id].all
+        known = set(incident.devices)
+        named = (*incident.devices, *(d for d in devices if d not in known))[:_MAX_DEVICES]
+        said = self._said(incident.kind, named, len(everybody), incident.onset, dict(incident.where))
+        self._book.change(incident.id, devices=named, headline=said, severity=self._severity(everybody), newest=now)
 
     def _single(self, device: str, now: int) -> None:
-        box = self._boxes[device]
         for old in self._book.resolved_since(now - self._return_within_ms, *SINGLE_KINDS):
-            if old.devices == (device,):
+            if old.devices == (device,) and not old.closed_by_people:
                 self._book.come_back(old.id, now, "silent again")
-                box.incident = old.id
+                self._tag(device, old.id)
                 return
         open_now = [i for i in self._book.active(SILENCE_BOX) if not i.where]
         if len(open_now) >= self._settings.most_single:
             last = open_now[-1]
-            devices = (*last.devices, device)[:_MAX_DEVICES]
-            said = self._said(SILENCE_BOX, list(devices), last.onset, {})
-            self._book.change(last.id, devices=devices, headline=said, severity=self._severity(devices), newest=now)
-            box.incident = last.id
+            self._tag(device, last.id)
+            self._extend(last, [device], now)
             return
-        box.incident = self._open(SILENCE_BOX, [device], box.silent_since, now, {}).id
+        self._tag(device, self._open(SILENCE_BOX, [device], self._boxes[device].silent_since, now, {}).id)
 
     def _open(self, kind: str, devices: list[str], onset: int, now: int, where: dict[str, str]) -> Incident:
         return self._book.open(
-            kind, now, onset, self._said(kind, devices, onset, where), self._severity(devices),
+            kind, now, onset, self._said(kind, devices, len(devices), onset, where), self._severity(devices),
             devices=tuple(devices[:_MAX_DEVICES]), where=where, newest=now,
         )  # fmt: skip
 
@@ -244,12 +275,12 @@ class SilenceWatch:
                 if found:
                     self._book.change(incident.id, customers=tuple(found))
 
-    def _said(self, kind: str, devices: list[str], onset: int, where: dict[str, str]) -> Sentence:
+    def _said(self, kind: str, devices: Sequence[str], boxes: int, onset: int, where: dict[str, str]) -> Sentence:
         if kind != SILENCE_REGION:
-            return Sentence(kind, {"boxes": len(devices), "device": devices[0], "since": onset})
+            return Sentence(kind, {"boxes": boxes, "device": devices[0], "since": onset})
         members = [b for b in self._boxes.values() if _inside(b, where)]
         share = sum(b.silent for b in members) / max(1, len(members))
-        return Sentence(kind, {"boxes": len(devices), "where": where, "share": share, "since": onset})
+        return Sentence(kind, {"boxes": boxes, "where": where, "share": share, "since": onset})
 
     def _severity(self, devices: Iterable[str]) -> Severity:
         """Traffic of the boxes before they fell silent, a report every ten seconds."""
@@ -267,19 +298,19 @@ class SilenceWatch:
             return
         incident = self._book.get(box.incident) if box.incident else None
         back_at = box.back_at or now
-        box.silent, box.incident, box.back_at = False, None, None
+        box.silent, box.back_at = False, None
+        group = self._untag(device, box)
         if incident is None or not incident.active:
             return
-        left = [d for d in incident.devices if d in self._boxes and self._boxes[d].incident == incident.id]
         if incident.kind == SILENCE_REGION:
-            if len(left) > _BACK_SHARE * len(incident.devices):
+            if len(group.left) > _BACK_SHARE * len(group.all):
                 return
-            for straggler in left:  # an incident of its own, should it stay silent
-                self._boxes[straggler].incident = None
-        elif left:
+            for straggler in sorted(group.left):  # an incident of its own, should it stay silent
+                self._untag(straggler, self._boxes[straggler])
+        elif group.left:
             return
         elif len(incident.devices) == 1 and incident.kind != kind:
-            said = self._said(kind, [device], incident.onset, {})
+            said = self._said(kind, [device], 1, incident.onset, {})
             incident = self._book.change(incident.id, kind=kind, headline=said)
         self._book.change(incident.id, newest=back_at)
         self._book.end(incident.id, max(back_at, incident.detected_at), "heard again")
@@ -300,8 +331,9 @@ class SilenceWatch:
             gone = self._boxes.pop(device)
             self._placed[gone.isp, gone.region] -= 1
             incident = self._book.get(gone.incident) if gone.incident else None
-            left = incident is not None and any(b.incident == incident.id for b in self._boxes.values())
-            if incident is not None and incident.active and not left:
+            group = self._untag(device, gone)
+            group.all.discard(device)
+            if incident is not None and incident.active and not group.left:
                 self._book.end(incident.id, now, "not heard for a day: taken as gone")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from anomaly.detect import Verdict
 from contracts.entities import Change
-from contracts.incidents import QUALITY, SYSTEM, Cause, Incident, Severity
+from contracts.incidents import QUALITY, Cause, Incident, Severity
 from contracts.times import MINUTE_MS
 from streams.detect import Series, Signal
 from streams.incident_book import IncidentBook
@@ -214,8 +214,7 @@ class QualityIncidents:
                     self._join(incident, candidate, minute)
                     return
         for incident in self._book.resolved_since(minute - self._settings.return_within_ms, QUALITY):
-            closed_by_people = incident.history and incident.history[-1].author != SYSTEM
-            if mine and not closed_by_people and self._same(scene, incident.causes, mine):
+            if mine and not incident.closed_by_people and self._same(scene, incident.causes, mine):
                 self._book.come_back(incident.id, minute + MINUTE_MS, "the same cause again")
                 self._join(incident, candidate, minute)
                 return

@@ -10,8 +10,8 @@ import pytest
 
 from contracts.arrow import batch
 from contracts.columns import VITALS
-from contracts.incidents import Incident
-from contracts.times import DAY_MS, MINUTE_MS
+from contracts.incidents import Action, Incident
+from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
 from streams.incident_book import IncidentBook
 from streams.incident_settings import IncidentSettings, SilenceSettings
 from streams.incident_silence import OwnLag, Served, SilenceWatch
@@ -287,3 +287,91 @@ def test_the_box_of_the_self_test_is_not_called_silent() -> None:
         watch.tick(T0 + n * STEP, frozen=False)
     assert list(book.active()) == []
     assert not watch.blind
+
+
+class Region:
+    """A place of boxes that all report, beside four times as many elsewhere. Reports come every thirty seconds."""
+
+    STEP = 30_000
+
+    def __init__(self, boxes: int, settings: SilenceSettings | None = None) -> None:
+        self.book = IncidentBook()
+        self.watch = SilenceWatch(self.book, settings or SilenceSettings(), IncidentSettings())
+        self.now = T0
+        self.here = [f"a{n:04d}" for n in range(boxes)]
+        self.silent: set[str] = set()
+        there = [f"z{n:04d}" for n in range(4 * boxes)]
+        self.places = dict.fromkeys(self.here, ("b-1", "unicom", "south"))
+        self.places |= dict.fromkeys(there, ("b-1", "telecom", "north"))
+
+    def run(self, minutes: float) -> None:
+        for _ in range(round(minutes * MINUTE_MS / self.STEP)):
+            self.now += self.STEP
+            self.watch.reports(
+                reports({d: p for d, p in self.places.items() if d not in self.silent}, self.now - 5_000)
+            )
+            self.watch.tick(self.now, frozen=False)
+
+    @property
+    def incident(self) -> Incident:
+        (found,) = [i for i in [*self.book.active(), *self.book.resolved_since(0)] if i.kind == "silence.region"]
+        return found
+
+
+def test_stragglers_join_an_incident_that_names_as_many_boxes_as_it_may() -> None:
+    region = Region(540)
+    region.run(5)
+    region.silent = set(region.here[:520])
+    region.run(1.5)
+    region.silent = set(region.here)
+    region.run(1)
+    assert (len(region.incident.devices), region.incident.headline.params["boxes"]) == (500, 520)
+    at_stake = region.incident.severity.at_stake_per_minute
+    region.run(2)
+    assert (len(region.incident.devices), region.incident.headline.params["boxes"]) == (500, 540)
+    assert region.incident.severity.at_stake_per_minute == pytest.approx(at_stake * 540 / 520, rel=0.01)
+    region.silent = set()
+    region.run(2)
+    assert [i.state for i in (*region.book.active(), *region.book.resolved_since(0))] == ["resolved"]
+
+
+def test_a_region_dark_again_ends_when_those_are_heard_that_went_dark_again() -> None:
+    region = Region(40)
+    region.run(5)
+    region.silent = set(region.here)
+    region.run(5)
+    region.silent = set()
+    region.run(10)
+    assert region.incident.state == "resolved"
+    region.silent = set(region.here[:24])
+    region.run(5)
+    assert (region.incident.state, region.incident.headline.params["boxes"]) == ("open", 24)
+    region.silent = set()
+    region.run(2)
+    assert region.incident.state == "resolved"
+
+
+def test_boxes_that_are_gone_for_good_do_not_stop_the_watch() -> None:
+    region = Region(16, SilenceSettings(forget_ms=2 * HOUR_MS))
+    region.run(5)
+    region.silent = set(region.here[:10])
+    region.run(2.2 * 60)
+    region.silent = set(region.here)
+    region.run(5)
+    assert region.incident.active
+    region.silent = set(region.here[:10])
+    region.run(2)
+    assert not region.incident.active
+
+
+def test_a_silence_that_people_closed_is_another_one_the_next_time() -> None:
+    fleet = Fleet()
+    fleet.run(300)
+    for _ in range(2):
+        fleet.silent = {"box-07"}
+        fleet.run(300)
+        (incident,) = fleet.book.active()
+        fleet.book.act(Action("a", incident.id, "resolve", "ana", fleet.now, "its owner moved house"))
+        fleet.back(["box-07"])
+        fleet.run(60)
+    assert len(fleet.incidents()) == 2
