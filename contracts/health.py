@@ -84,7 +84,8 @@ class Reason:
 class Score:
     """A box's health. `value` 0 (bad) to 1 (good), `low`..`high` its 90% interval, unmeasured traffic taken as bad and
     as good; `share`: part of its usual traffic it should get, 0 < share <= 1; `requests`, `failures`, `expected`: the
-    evidence, recent minutes weighing most. `version` counts up over all scores of a feed."""
+    evidence, recent minutes weighing most. `version` counts up over all scores of a feed. `usual_per_minute`: requests
+    a minute by customer while the box served all of its traffic; empty unless it gets less or did a while ago."""
 
     device: str
     value: float
@@ -100,6 +101,7 @@ class Score:
     computed_at: int
     expires_at: int
     box: Mapping[str, str] = field(default_factory=dict)
+    usual_per_minute: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_id("device", self.device)
@@ -111,8 +113,9 @@ class Score:
                 raise ContractError(_BAD, name, "a number 0 to 1", number)
         if not self.low <= self.value <= self.high:
             raise ContractError(_BAD, "value", f"inside its interval {self.low} to {self.high}", self.value)
-        for name in ("requests", "failures", "expected"):
-            number = getattr(self, name)
+        amounts = {name: getattr(self, name) for name in ("requests", "failures", "expected")}
+        amounts |= {f"usual_per_minute.{customer}": rate for customer, rate in self.usual_per_minute.items()}
+        for name, number in amounts.items():
             if isinstance(number, bool) or not isinstance(number, int | float) or not 0.0 <= number < math.inf:
                 raise ContractError(_BAD, name, "a number of at least 0", number)
         for name, most in (("version", MAX_VERSION), ("computed_at", MAX_TIME_MS), ("expires_at", MAX_TIME_MS)):
@@ -122,7 +125,7 @@ class Score:
 
     def to_json(self) -> bytes:
         """One compact JSON object; `score_from_json` reads it back."""
-        document = {
+        document: dict[str, Any] = {
             "device": self.device,
             "value": self.value,
             "interval": [self.low, self.high],
@@ -138,6 +141,8 @@ class Score:
             "expires_at": self.expires_at,
             "box": dict(self.box),
         }
+        if self.usual_per_minute:
+            document["usual_per_minute"] = dict(self.usual_per_minute)
         return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -163,6 +168,7 @@ def score_from_json(data: bytes) -> Score:
             computed_at=document["computed_at"],
             expires_at=document["expires_at"],
             box={str(k): str(v) for k, v in document["box"].items()},
+            usual_per_minute={str(k): v for k, v in document.get("usual_per_minute", {}).items()},
         )
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, ContractError):

@@ -11,8 +11,8 @@ What is published: every change of share, state or reasons, a value that moved b
 `renew_minutes` to twice that. Away boxes are not renewed; of those that left the score is taken back, by an empty
 record, once an hour for all: every follower has to begin anew then.
 
-Restart. States, counts and what a removed box has gathered are read back from `health.scores`; inputs are read again
-from `read_back_minutes` before, evidence up to a box's newest score being left out.
+Restart. States, counts, what a removed box has gathered and what it carried are read back from `health.scores`; inputs
+are read again from `read_back_minutes` before, evidence up to a box's newest score being left out.
 """
 
 from __future__ import annotations
@@ -99,12 +99,15 @@ class HealthOperator:
         self.vitals.add(box, columns, _ints(record_batch, "start"), end)
         np.maximum.at(self.boxes.last_ms, box, end)
 
-    def slices(self, record_batch: Any) -> None:
-        """A batch of telemetry.slices, of which device, customer and requests are read: who serves whom."""
+    def slices(self, record_batch: Any, received_at: int) -> None:
+        """A batch of telemetry.slices, of which device, customer and requests are read: who serves whom. `received_at`:
+        when it came in, ms UTC."""
         box = self.boxes.devices.column(record_batch.column("device"))
         self.boxes.grow()
         self._grow()
         customer = self.placement.customers.column(record_batch.column("customer"))
+        if self.placement.since is None:
+            self.placement.since = received_at
         self.placement.add(box, customer, _ints(record_batch, "requests"))
 
     def restore(self, scores: Iterable[Score]) -> None:
@@ -119,6 +122,9 @@ class HealthOperator:
         self._grow()
         for i, score in enumerate(newest.values()):
             self._restore(i, score)
+        # Of what a removed box carries nothing can be measured again: it serves next to nothing.
+        usual = {i: score.usual_per_minute for i, score in enumerate(newest.values()) if score.usual_per_minute}
+        self.placement.restore(usual)
 
     def _restore(self, i: int, score: Score) -> None:
         memory, s = self.memory, self.settings.state
@@ -132,6 +138,8 @@ class HealthOperator:
         away_ms = (self.job.present_minutes + 1) * MINUTE_MS + 1
         self.boxes.last_ms[i] = max(self.boxes.last_ms[i], score.computed_at - away_ms)
         self._written.minute[i], self._written.share[i] = minute, score.share
+        if score.usual_per_minute:
+            self._written.removed[i] = minute
         memory.sums[1, :, i] = (score.requests, score.failures, score.expected)
         if score.requests > 0:
             memory.seen[i] = minute - int(numbers.get("stale_evidence", (0.0,))[0])
@@ -163,10 +171,9 @@ class HealthOperator:
         if minute is None or not self.is_due:
             return []
         self._grow()
-        passed = 1 if self.scored is None else minute - self.scored
         for at, evidence in self.book.take():
             fold(self.memory, at, evidence, self.settings)
-        self.placement.turn(passed, self.memory.phase != SERVING)
+        self.placement.turn(now, self.memory.phase != SERVING)
         present = now - self.boxes.last_ms <= (self.job.present_minutes + 1) * MINUTE_MS
         capacity, cells = self.placement.capacity(self.boxes, present)
         signs = self.vitals.signs(now, self.settings.vitals.max_age_minutes)
@@ -228,7 +235,14 @@ class HealthOperator:
             computed_at=now,
             expires_at=now + self.job.expires_minutes * MINUTE_MS,
             box=self.boxes.box(i),
+            usual_per_minute=self._usual(i),
         )
+
+    def _usual(self, i: int) -> dict[str, float]:
+        """What a restart cannot measure: of boxes that got less than all of their traffic in the minutes it reads."""
+        if self._written.minute[i] - self._written.removed[i] > self.job.read_back_minutes:
+            return {}
+        return {customer: _rounded(rate) for customer, rate in self.placement.usual(i).items()}
 
     def _state(self, i: int, scores: Scores) -> str:
         """A box that the budget lets go in part only is reduced, however ill."""
@@ -277,6 +291,7 @@ class _Written:
         self.value: Floats = np.zeros(0)
         self.share: Floats = np.zeros(0)
         self.bits: Ints = np.zeros(0, np.int64)
+        self.removed: Ints = np.zeros(0, np.int64)  # newest minute with less than all of its traffic
 
     def grow(self, n: int) -> None:
         more = n - len(self.minute)
@@ -285,14 +300,16 @@ class _Written:
             self.value = np.concatenate([self.value, np.full(more, -1.0)])
             self.share = np.concatenate([self.share, np.full(more, -1.0)])
             self.bits = np.concatenate([self.bits, np.zeros(more, np.int64)])
+            self.removed = np.concatenate([self.removed, np.full(more, _NEVER_WRITTEN)])
 
     def forget(self, boxes: Ints) -> None:
-        self.minute[boxes] = _NEVER_WRITTEN
+        self.minute[boxes] = self.removed[boxes] = _NEVER_WRITTEN
         self.value[boxes] = self.share[boxes] = -1.0
         self.bits[boxes] = 0
 
     def take(self, boxes: Ints, minute: int, scores: Scores, bits: Ints) -> None:
         self.minute[boxes] = minute
+        self.removed[boxes[scores.share[boxes] < 1]] = minute
         self.value[boxes] = scores.value[boxes]
         self.share[boxes] = scores.share[boxes]
         self.bits[boxes] = bits[boxes]

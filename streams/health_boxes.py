@@ -3,6 +3,7 @@ customers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ SMOOTHED_OVER_MS = 2 * MINUTE_MS
 _GB = 1e9
 _LEAST_REQUESTS = 0.01  # a minute: a customer that a box served so little of is forgotten
 _CUSTOMER_BITS = 24
+_LEAST_TURN_MS = 30 * SECOND_MS  # minutes of evidence that come at once are no minutes of traffic
 _CELL = ("device_region", "device_isp", "customer")  # a wider cell leaves out the first, the first two, all
 
 
@@ -142,30 +144,45 @@ class VitalSigns:
 
 
 class Placement:
-    """Requests a minute of each box for each customer, as pairs in the order of their keys."""
+    """Requests a minute of each box for each customer, as pairs in the order of their keys. `since`: time (ms UTC) of
+    the first rows that wait for `turn`; whoever adds the first ones may state it."""
 
     def __init__(self, memory_minutes: float) -> None:
         self.customers = Codes()
+        self.since: int | None = None
         self._memory = memory_minutes
         self._key: Ints = np.zeros(0, np.int64)
         self._rate: Floats = np.zeros(0)
         self._new: list[tuple[Ints, Ints]] = []
+        self._turned = False
+        self._restored: Ints = np.zeros(0, np.int64)
 
     def add(self, device: Ints, customer: Ints, requests: Ints) -> None:
         """Requests of rows."""
         self._new.append((device << _CUSTOMER_BITS | customer, requests))
 
-    def turn(self, minutes: float, frozen: npt.NDArray[np.bool_]) -> None:
-        """`minutes` of rows are complete: take them into the average. What a box that gets less than its usual traffic
-        (`frozen`, (n,)) can carry for whom stays what it was."""
-        minutes = max(minutes, 1.0)
-        if self._new:
-            keys = np.concatenate([k for k, _ in self._new])
-            found, place = np.unique(keys, return_inverse=True)
-            rate = np.bincount(place, np.concatenate([r for _, r in self._new]), len(found)) / minutes
-            self._new = []
-        else:
-            found, rate = self._key[:0], self._rate[:0]
+    def restore(self, usual: Mapping[int, Mapping[str, float]]) -> None:
+        """Requests a minute per customer of boxes (by code), as they were published, before any rows."""
+        pairs = {i << _CUSTOMER_BITS | self.customers.of(c): rate for i, of in usual.items() for c, rate in of.items()}
+        self._key = np.array(sorted(pairs), np.int64)
+        self._rate = np.array([pairs[key] for key in self._key.tolist()], np.float64)
+        self._restored = np.array(sorted(usual), np.int64)
+
+    def turn(self, now: int, frozen: npt.NDArray[np.bool_]) -> None:
+        """Take the rows until now (ms UTC) into the average, as of the time they came in: the first ones may be those
+        of many minutes, read again at a start. What a box that gets less than its usual traffic (`frozen`, (n,)) can
+        carry for whom stays what it was; at the first turn that of all boxes that were restored, because among their
+        rows are some of when they got less."""
+        passed = MINUTE_MS if self.since is None else now - self.since
+        if self._turned and passed < _LEAST_TURN_MS:
+            return
+        if not self._turned:
+            frozen = frozen.copy()
+            frozen[self._restored] = True
+        self._turned, self.since = True, now
+        minutes = max(passed / MINUTE_MS, 1.0)
+        found, rate = self._take()
+        rate /= minutes
         keep = 0.5 ** (minutes / self._memory)
         all_keys = np.union1d(self._key, found)
         old, new = np.full(len(all_keys), np.nan), np.zeros(len(all_keys))
@@ -176,6 +193,22 @@ class Placement:
         mixed = np.where(stays & ~np.isnan(old), old, mixed)
         kept = mixed >= _LEAST_REQUESTS
         self._key, self._rate = all_keys[kept], mixed[kept]
+
+    def _take(self) -> tuple[Ints, Floats]:
+        """Requests per pair of the rows that wait; none wait then."""
+        if not self._new:
+            return self._key[:0], self._rate[:0].copy()
+        keys = np.concatenate([k for k, _ in self._new])
+        found, place = np.unique(keys, return_inverse=True)
+        requests = np.bincount(place, np.concatenate([r for _, r in self._new]), len(found)).astype(np.float64)
+        self._new = []
+        return found, requests
+
+    def usual(self, box: int) -> dict[str, float]:
+        """Requests a minute per customer that a box carries."""
+        first, end = np.searchsorted(self._key, (box << _CUSTOMER_BITS, (box + 1) << _CUSTOMER_BITS)).tolist()
+        customers = (self._key[first:end] & ((1 << _CUSTOMER_BITS) - 1)).tolist()
+        return {self.customers.names[c]: r for c, r in zip(customers, self._rate[first:end].tolist(), strict=True)}
 
     def capacity(self, boxes: Boxes, present: npt.NDArray[np.bool_]) -> tuple[Capacity, Cells]:
         """What boxes can carry, in cells of all widths; boxes that are not `present` (n,) carry nothing."""

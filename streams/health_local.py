@@ -120,7 +120,7 @@ class HealthRunner:
             if record.topic == EVIDENCE_TOPIC.name:
                 self.operator.evidence(from_bytes(DEVICE_EVIDENCE, record.value, pa))
             elif record.topic == SLICES.name:
-                self.operator.slices(_some_columns(record.value, _PLACEMENT))
+                self.operator.slices(_some_columns(record.value, _PLACEMENT), record.timestamp_ms)
             elif record.headers.get(KIND_HEADER) == VITALS_KIND:
                 self.operator.vital_signs(from_bytes(VITALS, record.value, pa))
         except ContractError:

@@ -37,11 +37,18 @@ SCORE = Score(
     computed_at=1_000,
     expires_at=2_000,
     box={"model": "m1", "device_region": "Hebei"},
+    usual_per_minute={"c1": 41.5, "c2": 0.25},
 )
 
 
 def test_a_score_reads_back_as_it_was_written() -> None:
     assert score_from_json(SCORE.to_json()) == SCORE
+
+
+def test_a_score_of_a_box_that_serves_all_of_its_traffic_does_not_say_how_much_that_is() -> None:
+    serves = replace(SCORE, usual_per_minute={})
+    assert "usual_per_minute" not in json.loads(serves.to_json())
+    assert score_from_json(serves.to_json()) == serves
 
 
 def test_reasons_say_their_numbers_in_words() -> None:
@@ -61,6 +68,7 @@ def test_every_reason_has_words(code: str) -> None:
     [
         ("device", "../etc"), ("state", "fine"), ("value", 0.5), ("low", -0.1), ("share", float("nan")),
         ("version", 2**53), ("expires_at", 1.5), ("requests", float("inf")), ("share", True),
+        ("usual_per_minute", {"c1": -1.0}), ("usual_per_minute", {"c1": "many"}),
     ],
 )  # fmt: skip
 def test_a_score_that_breaks_the_contract_is_refused_by_field(field: str, value: object) -> None:

@@ -78,16 +78,17 @@ def names(n: int = BOXES) -> list[str]:
 class Driver:
     """A fleet's minutes against a runner. Boxes serve the share they were last told."""
 
-    def __init__(self, log: Log, runner: HealthRunner | None = None) -> None:
+    def __init__(self, log: Log, boxes: int = BOXES) -> None:
         self.log = log
-        self.runner = runner or HealthRunner(log, T0)
+        self.runner = HealthRunner(log, T0)
+        self.names = names(boxes)
         self.minute = 0
 
     def minutes(self, n: int, ill: dict[str, float] | None = None, requests: float = 60.0) -> dict[str, Score]:
         for _ in range(n):
             told = scores(self.log)
             rows, served = [], []
-            for device in names():
+            for device in self.names:
                 share = told[device].share if device in told else 1.0
                 r = round(requests * share)
                 rows.append((device, r, round(r * (ill or {}).get(device, 0.0))))
@@ -105,6 +106,10 @@ class Driver:
     @property
     def now(self) -> int:
         return T0 + self.minute * MINUTE_MS + 25_000
+
+    def restart(self) -> None:
+        self.runner.close()
+        self.runner = HealthRunner(self.log, self.now)
 
     def step(self) -> None:
         while self.runner.step(self.now, 0.0):
@@ -220,9 +225,8 @@ def test_a_restarted_job_goes_on_where_it_was(log: EmbeddedLog) -> None:
     drained = driver.minutes(2, requests=600.0)["box-3"]
     assert drained.state == "drain"
     before = driver.runner.operator
-    driver.runner.close()
 
-    driver.runner = HealthRunner(log, driver.now)
+    driver.restart()
     driver.step()
     after = driver.runner.operator
     i, j = before.boxes.devices.of("box-3"), after.boxes.devices.of("box-3")
