@@ -73,14 +73,20 @@ class LogReader(Protocol):
 class Log(Protocol):
     """A partitioned, durable, ordered log: the embedded one, or Kafka."""
 
+    @property
+    def atomic(self) -> bool:
+        """Whether records of one call of `submit` become durable all or none, whatever fails: so the embedded log.
+        On Kafka each partition of each topic stands for itself, so whoever needs one record to be there before another
+        submits the other once the first is durable."""
+
     def partitions(self, topic: str) -> int:
         """Number of partitions of a topic."""
 
     def submit(self, records: Sequence[Record]) -> Future[list[tuple[int, int]]]:
         """Append; the future ends when all records are durable, with (partition, offset) per record in order.
         Records of one call keep their order within a partition. Fails with LogUnavailable / LogFull, at once
-        (back-pressure: the buffer is bounded) or through the future. The embedded log appends one call's records
-        all or none; Kafka record by record, so whoever retries relies on identities."""
+        (back-pressure: the buffer is bounded) or through the future. Where the log is not `atomic`, a call that failed
+        may have stored some, so whoever retries relies on identities."""
 
     def reader(self, start: Mapping[TopicPartition, int]) -> LogReader:
         """A reader of the given partitions from the given offsets; an offset before the oldest kept starts there."""

@@ -1,4 +1,5 @@
-"""Collects arrivals and appends them together: one call of the log per flush, answers when it is durable."""
+"""Collects arrivals and appends them together: as few calls of the log per flush as it allows, answers when all is
+durable."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from ingest.metrics import Metrics
 from ingest.pipeline import Arrival, Pipeline, process_each
 from ingest.registry.errors import RegistryUnavailable
 from ingest.settings import GatewaySettings
+from ingest.stages import stages
 
 MAX_FLUSH_BYTES = 16 * 1024 * 1024  # decoded bytes of one append
 
@@ -110,8 +112,9 @@ class Batcher:
                 future.set_exception(error)
 
     async def append(self, records: Sequence[Record]) -> None:
-        """Append records and wait until they are durable. Raises LogError."""
-        await asyncio.wrap_future(self._log.submit(records))
+        """Append records, headers after what they speak of, and wait until they are durable. Raises LogError."""
+        for part in stages(self._log, records):
+            await asyncio.wrap_future(self._log.submit(part))
 
     def _unavailable(self, why: str) -> Refusal:
         return Refusal(503, "log_unavailable", why, retry_after_s=self._settings.retry_after_s)

@@ -94,7 +94,7 @@ class Pipeline:
         self._partitions = {t.name: log.partitions(t.name) for t in (REPORTS, SLICES, VITALS, REJECTED)}
 
     def process(self, arrivals: Sequence[Arrival]) -> list[Record]:
-        """Decide on each arrival (sets `refusal` or `refused_rows`) and return the records to append, all or none."""
+        """Decide on each arrival (sets `refusal` or `refused_rows`) and return the records to append, by `stages`."""
         candidates = [a for a in arrivals if a.refusal is None]
         rows = gather([_report(a) for a in candidates])
         self._apply_row_rules(candidates, rows)

@@ -31,6 +31,7 @@ from ingest.log.kafka_client import FAST_CRC, missing, options, translated
 from ingest.pipeline import Arrival, Pipeline, process_each
 from ingest.registry.errors import RegistryUnavailable
 from ingest.settings import GatewaySettings
+from ingest.stages import stages
 from ingest.telemetry import Keys, check_media, check_signature, judge, read_envelope, unauthenticated
 
 GROUP = "dipper-intake"
@@ -215,11 +216,11 @@ class RawIntake:
         if not arrivals:
             return
         assert self._pipeline is not None
-        future = self._log.submit(process_each(self._pipeline, arrivals))
-        try:
-            future.result(APPEND_S)
-        except TimeoutError:
-            raise LogUnavailable(f"an append took longer than {APPEND_S:g} s") from None
+        for part in stages(self._log, process_each(self._pipeline, arrivals)):
+            try:
+                self._log.submit(part).result(APPEND_S)
+            except TimeoutError:
+                raise LogUnavailable(f"an append took longer than {APPEND_S:g} s") from None
         self._pipeline.learn(arrivals)
         stored = [a for a in arrivals if a.refusal is None]
         refused_rows = sum(len(a.refused_rows) for a in stored)

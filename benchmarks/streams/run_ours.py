@@ -36,6 +36,8 @@ _KERNEL_ROWS = 500_000  # joined before they are grouped
 class InAndOut:
     """A log whose inputs and outputs are different topics on Kafka, so that a run finds no output of the run before."""
 
+    atomic = False
+
     def __init__(self, inputs: KafkaLog, outputs: KafkaLog) -> None:
         self._inputs, self._outputs = inputs, outputs
 

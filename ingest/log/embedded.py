@@ -27,6 +27,8 @@ class EmbeddedLog:
     stays free on the disk. Raises LogLocked, LogCorrupt (see ingest.log.salvage) and LogError on opening.
     """
 
+    atomic = True  # one call is one frame under one checksum
+
     def __init__(
         self,
         path: Path,

@@ -32,6 +32,8 @@ class KafkaLog:
     Raises LogUnavailable when no broker answers.
     """
 
+    atomic = False  # brokers acknowledge each partition for itself
+
     def __init__(
         self,
         settings: KafkaSettings,

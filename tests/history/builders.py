@@ -29,6 +29,8 @@ BOX = {
 class MemoryLog:
     """contracts.protocols.Log in memory, for tests that need no durability."""
 
+    atomic = True
+
     def __init__(self, partitions=3):
         self._partitions = partitions
         self._records = {}

@@ -183,6 +183,21 @@ def test_slices_without_a_header_stay_outside_and_are_told(store, log):
     assert (found.requests, found.unheaded) == (Account(), (5, 1))
 
 
+def test_slices_sent_twice_because_their_header_was_lost_count_once(store, log):
+    box = Box()
+    lost, after = box.report(T0, rows(5)), box.report(T0 + 10_000, rows(2))
+    header, sliced = lost
+    send_batch(log, topics.SLICES, "acme", slice_batch([lost]), header["received_at"])
+    send(log, after)
+    found = books(store, log)
+    assert (found.requests, found.unheaded) == (Account(reported=7, stored=2, lost=5), (5, 1))
+    assert found.balanced
+    send(log, ({**header, "received_at": header["received_at"] + 30_000}, sliced))
+    found = books(store, log)
+    assert (found.requests, found.unheaded) == (Account(reported=7, stored=7), (0, 0))
+    assert found.balanced
+
+
 def test_json_has_the_form_of_ledger_json(store, log):
     box = Box()
     box.report(T0, rows(5))
