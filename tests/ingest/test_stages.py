@@ -5,22 +5,27 @@ import itertools
 from concurrent.futures import Future
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 from kafka import TopicPartition
 
+from contracts import arrow
 from contracts.auth import headers_for
+from contracts.columns import REJECTED as REJECTED_COLUMNS
+from contracts.entities import Customer
 from contracts.kafka import KafkaSettings
 from contracts.protocols import LogUnavailable, Record
 from contracts.topics import RAW, partition_of
 from ingest.gateway import Gateway
 from ingest.raw import RawIntake
-from ingest.rejected import list_rejected
+from ingest.rejected import list_rejected, replay, show
 from ingest.settings import GatewaySettings
 from ingest.stages import stages
 from tests.ingest.builders import KEY, NOW, House, body_of, make_report, make_slices
 
 SLICES, REPORTS, VITALS = "telemetry.slices", "telemetry.reports", "telemetry.vitals"
 REJECTED, CHANGES = "telemetry.rejected", "changes"
+LATER = NOW + 3_600_000
 
 
 class Torn:
@@ -51,6 +56,12 @@ class Torn:
 
 def topic_is(topic):
     return lambda record: record.topic == topic
+
+
+def is_mark(record):
+    if record.topic != REJECTED:
+        return False
+    return arrow.from_bytes(REJECTED_COLUMNS, record.value, pa).column("state").to_pylist() == ["replayed"]
 
 
 @pytest.fixture
@@ -190,3 +201,50 @@ def test_a_record_of_a_node_that_was_half_stored_is_stored_whole_after_a_rebalan
     assert [r["reason"] for r in list_rejected(house.log)] == ["unknown_customer"]
     assert raw.committed == 2
     intake.close()
+
+
+# --- replay ---
+
+
+@pytest.mark.parametrize("lost", [topic_is(SLICES), topic_is(VITALS), topic_is(REJECTED), topic_is(REPORTS), is_mark])
+@pytest.mark.parametrize("known_since", [("new",), ("new", "newer")])
+def test_a_replay_that_was_half_stored_is_finished_by_the_next(torn_house, lost, known_since):
+    house = torn_house
+    report = make_report(1, slices=make_slices(3, 4, 5, customer=["acme", "new", "newer"]))
+    assert house.send(report)[0] == 200
+    for name in known_since:
+        house.registry.known[name] = Customer(name, name.title())
+    [row] = [show(house.log, r["id"]) for r in list_rejected(house.log, state="kept")]
+    house.log.loses = lost
+    with pytest.raises(LogUnavailable):
+        replay(house.log, house.gateway.pipeline, [row], LATER)
+    house.log.loses = None
+    restart(house)
+    replay(house.log, house.gateway.pipeline, [row], LATER)
+    assert stored_rows(house) == {("d-1", "boot-1", 1, n) for n in range(1 + len(known_since))}
+    assert {r["id"]: r["state"] for r in list_rejected(house.log)}[row["id"]] == "replayed"
+    rest = [show(house.log, r["id"])["rows"] for r in list_rejected(house.log, state="kept")]
+    assert rest == ([] if "newer" in known_since else ["[2]"])
+    assert house.rows(REPORTS)[-1]["rejected_slices"] == 2 - len(known_since)
+
+
+@pytest.mark.parametrize("lost", [topic_is(SLICES), topic_is(REPORTS), is_mark])
+def test_a_refused_report_whose_replay_was_half_stored_is_finished_by_the_next(torn_house, lost):
+    house = torn_house
+    report = make_report(1, slices=make_slices(3, 4))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(house.registry, "attributes", broken)
+        assert house.send(report)[0] == 422
+    [row] = [show(house.log, r["id"]) for r in list_rejected(house.log, state="kept")]
+    house.log.loses = lost
+    with pytest.raises(LogUnavailable):
+        replay(house.log, house.gateway.pipeline, [row], LATER)
+    house.log.loses = None
+    replay(house.log, house.gateway.pipeline, [row], LATER)
+    assert stored_rows(house) == {("d-1", "boot-1", 1, 0), ("d-1", "boot-1", 1, 1)}
+    assert [r["seq"] for r in house.rows(REPORTS)] == [1]
+    assert [r["state"] for r in list_rejected(house.log)] == ["replayed"]
+
+
+def broken(*_):
+    raise RuntimeError("the intake breaks on it")
