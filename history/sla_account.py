@@ -41,11 +41,11 @@ class Cause:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
-Causes = Callable[[str, str, str, int, int], Sequence[Cause]]
-"""(customer, service, measure, start, end) -> incidents of that customer which touch the span."""
+Causes = Callable[[str, str, str, int, int, int], Sequence[Cause]]
+"""(customer, service, measure, start, end, unmeasured minutes) -> incidents that explain lost minutes of the span."""
 
 
-def no_causes(customer: str, service: str, measure: str, start: int, end: int) -> Sequence[Cause]:  # noqa: ARG001
+def no_causes(*_: str | int) -> Sequence[Cause]:
     """Where no incidents are kept."""
     return ()
 
@@ -132,7 +132,8 @@ def _lost(minutes: Minutes, version: Version, causes: Causes) -> list[Document]:
                     "measured": int(minutes.boxes_measured[least]),
                 },
                 "causes": [
-                    _plain(cause) for cause in causes(level.customer, level.service, level.measure, begin, until)
+                    _plain(cause)
+                    for cause in causes(level.customer, level.service, level.measure, begin, until, episode.unmeasured)
                 ],
             }
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from contracts.incidents import QUALITY, Incident
+from contracts.incidents import HEALTH_BUDGET, QUALITY, SELF_LAG, SELF_TEST, SILENCE_REGION, Incident
 from contracts.protocols import Store
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
 from history.query_incidents import incidents
@@ -14,6 +14,7 @@ from history.sla_account import Cause
 LOOK_MS = 7 * DAY_MS  # incidents are read by the week
 DETECTED_WITHIN_MS = 6 * HOUR_MS  # an incident may be found after the minutes it explains
 MOST = 5_000  # incidents of a week
+_NAMELESS = (SILENCE_REGION, SELF_LAG)  # large enough to concern everybody when nobody could tell whom they hit
 _PRIVATE = ("device", "since", "causes")  # parameters that say nothing to a customer
 
 
@@ -24,16 +25,20 @@ class IncidentCauses:
         self._store = store
         self._weeks: dict[int, tuple[Incident, ...]] = {}
 
-    def __call__(self, customer: str, service: str, measure: str, start: int, end: int) -> Sequence[Cause]:
-        """Incidents of a customer that touch [start, end): of quality, those of the service and measure; of silence
-        and of ourselves, those that name the customer or nobody. The longest overlap first."""
+    def __call__(
+        self, customer: str, service: str, measure: str, start: int, end: int, unmeasured: int
+    ) -> Sequence[Cause]:
+        """Incidents that explain lost minutes of a customer in [start, end), `unmeasured` of them unmeasured: of
+        quality, those of the service and measure; of silence and of our own lag, where minutes were unmeasured, those
+        that name the customer, and a dark region or a lag that names nobody. Those of quality first, then the longest
+        overlap."""
         found: dict[str, tuple[int, Incident]] = {}
         for week in range(start // LOOK_MS, (end - 1) // LOOK_MS + 1):
             for incident in self._of_week(week):
                 overlap = min(end, incident.newest + MINUTE_MS) - max(start, incident.onset)
-                if overlap > 0 and _concerns(incident, customer, service, measure):
+                if overlap > 0 and _explains(incident, customer, service, measure, unmeasured):
                     found[incident.id] = overlap, incident
-        ordered = sorted(found.values(), key=lambda f: (-f[0], f[1].id))
+        ordered = sorted(found.values(), key=lambda f: (f[1].kind != QUALITY, -f[0], f[1].id))
         return [_cause(incident, customer) for _, incident in ordered]
 
     def _of_week(self, week: int) -> tuple[Incident, ...]:
@@ -47,11 +52,15 @@ class IncidentCauses:
         return self._weeks[week]
 
 
-def _concerns(incident: Incident, customer: str, service: str, measure: str) -> bool:
+def _explains(incident: Incident, customer: str, service: str, measure: str, unmeasured: int) -> bool:
     if incident.kind == QUALITY:
         series = {(s.customer, s.service, s.measure) for s in incident.series}
         return (customer, service, measure) in series if series else customer in incident.customers
-    return not incident.customers or customer in incident.customers
+    if incident.kind == SELF_TEST:
+        return False
+    if incident.kind != HEALTH_BUDGET and not unmeasured:
+        return False  # silence and lag hide minutes, they do not make them bad
+    return customer in incident.customers or (not incident.customers and incident.kind in _NAMELESS)
 
 
 def told(incident: Incident, customer: str) -> dict[str, Any]:

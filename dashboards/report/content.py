@@ -16,6 +16,7 @@ from dashboards.report.speech import Document, Speech, interval, promised
 from dashboards.report.words import ReportWords
 
 MAX_LOST = 14  # rows of lost minutes in a page; CSV and JSON hold all
+MAX_CAUSES = 5  # incidents of a row; JSON holds all
 GOOD, BAD, UNMEASURED, NONE, PENDING = "good", "bad", "unmeasured", "none", "pending"
 
 
@@ -286,7 +287,10 @@ def _lost_note(lost: Sequence[tuple[int, int, Lost]], episodes: int, speak: Spee
 def what_happened(episode: Document, words: ReportWords) -> str:
     """Incidents that explain lost minutes, in words; the arithmetic beside them."""
     trials, boxes = episode["trials"], episode["boxes"]
-    parts = [words("lost.incident", id=c["id"], cause=cause_in_words(c, words)) for c in episode["causes"]]
+    causes = episode["causes"]
+    parts = [words("lost.incident", id=c["id"], cause=cause_in_words(c, words)) for c in causes[:MAX_CAUSES]]
+    if len(causes) > MAX_CAUSES:
+        parts.append(words("lost.incidents", n=len(causes) - MAX_CAUSES))
     if episode["bad"]:
         ratio = fmt.percent(trials["bad"] / trials["total"]) if trials["total"] else "–"
         parts.append(words("lost.bad", bad=fmt.count(trials["bad"]), total=fmt.count(trials["total"]), ratio=ratio))
@@ -298,9 +302,6 @@ def what_happened(episode: Document, words: ReportWords) -> str:
 
 def cause_in_words(cause: Document, words: ReportWords) -> str:
     """An incident's sentence."""
-    key, params = f"cause.{cause['key']}", cause["params"]
-    if not words.has(key):
-        return str(cause["key"])
     say: dict[str, Callable[[Any], str]] = {
         "where": lambda where: " / ".join(map(str, where.values())) or words("everywhere"),
         "measures": lambda names: words("list").join(words(f"short.{n}") for n in names),
@@ -308,7 +309,8 @@ def cause_in_words(cause: Document, words: ReportWords) -> str:
         "share": fmt.percent,
         "boxes": fmt.count,
     }
-    return words(key, **{name: say[name](value) for name, value in params.items() if name in say})
+    params = {name: say[name](value) for name, value in cause["params"].items() if name in say}
+    return words(f"cause.{cause['key']}", **params)
 
 
 def _restated(document: Document, speak: Speech) -> tuple[str, ...]:

@@ -96,6 +96,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "lost.heard": ("{measured} of {placed} boxes heard at the least", "最少时 {placed} 个节点中 {measured} 个有上报"),
     "lost.dark": ("no box was heard", "没有节点上报"),
     "lost.incident": ("Incident {id}: {cause}", "事件 {id}：{cause}"),
+    "lost.incidents": ("and {n} more incidents", "另有 {n} 个事件"),
     # causes, by the key of an incident's sentence
     "cause.quality.localised": (
         "{measures} at {factor} times the normal for {where}",
@@ -115,6 +116,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "cause.silence.region": ("{where} dark: {share} of its boxes silent", "{where} 失联：{share} 的节点静默"),
     "cause.self.lag": ("our own measurement was late", "我方测量滞后"),
     "cause.self.test": ("our own self-test failed", "我方自检失败"),
+    "cause.self.test.absent": ("our own self-test did not run", "我方自检未运行"),
     "cause.health.budget": ("too many boxes ill at once in {where}", "{where} 同时异常的节点过多"),
     "everywhere": ("everywhere", "各处"),
     # restatements, seal, method
@@ -187,10 +189,6 @@ class ReportWords:
             key = f"{key}.one"
         text = TEXTS[key][self._column]
         return text.format(**values) if values else text
-
-    def has(self, key: str) -> bool:
-        """Whether there is such a text."""
-        return key in TEXTS
 
     def month(self, year: int, month: int) -> str:
         """A month as a headline names it."""

@@ -65,13 +65,20 @@ def store_incidents(store, *found):
     )
 
 
-def ids(store, *question):
-    return [cause.id for cause in IncidentCauses(store)(*question)]
+def ids(store, *question, unmeasured=1):
+    return [cause.id for cause in IncidentCauses(store)(*question, unmeasured)]
+
+
+def of_kind(kind, identity, customers=(), newest=T + 29 * MINUTE, **params):
+    said = Sentence(kind, {"since": T, **params})
+    return incident(
+        identity, kind=kind.removesuffix(".absent"), headline=said, customers=customers, series=(), newest=newest
+    )
 
 
 def test_an_incident_is_told_to_its_customer_without_the_others(store):
     store_incidents(store, incident())
-    (cause,) = IncidentCauses(store)("acme", "vod", "failures", T, T + 5 * MINUTE)
+    (cause,) = IncidentCauses(store)("acme", "vod", "failures", T, T + 5 * MINUTE, 0)
     assert (cause.id, cause.start, cause.end, cause.key) == ("inc-1", T, T + 30 * MINUTE, "quality.localised")
     assert cause.params == {
         "customers": ["acme"],
@@ -83,7 +90,7 @@ def test_an_incident_is_told_to_its_customer_without_the_others(store):
 
 
 def test_only_what_touches_the_span_and_the_series_explains(store):
-    silent = Sentence("silence.region", {"boxes": 40, "where": {"device_region": "hebei"}, "share": 1.0, "since": T})
+    hebei = {"boxes": 40, "where": {"device_region": "hebei"}, "share": 1.0}
     store_incidents(
         store,
         incident(),
@@ -91,8 +98,8 @@ def test_only_what_touches_the_span_and_the_series_explains(store):
         incident("inc-3", customers=("beta",), series=(series("beta"),)),
         incident("inc-4", false_alarm=True),
         incident("inc-5", merged_into="inc-1"),
-        incident("inc-6", kind="silence.region", headline=silent, customers=(), series=(), newest=T + 9 * MINUTE),
-        incident("inc-7", kind="silence.region", headline=silent, customers=("beta",), series=()),
+        of_kind("silence.region", "inc-6", newest=T + 9 * MINUTE, **hebei),
+        of_kind("silence.region", "inc-7", customers=("beta",), **hebei),
     )
     assert ids(store, "acme", "vod", "failures", T, T + 30 * MINUTE) == ["inc-1", "inc-6"]
     assert ids(store, "acme", "vod", "failures", T + 10 * MINUTE, T + 30 * MINUTE) == ["inc-1"]
@@ -103,5 +110,40 @@ def test_only_what_touches_the_span_and_the_series_explains(store):
 
 def test_an_incident_that_lasts_has_no_end(store):
     store_incidents(store, incident(state="open", resolved_at=None))
-    (cause,) = IncidentCauses(store)("acme", "vod", "failures", T, T + MINUTE)
+    (cause,) = IncidentCauses(store)("acme", "vod", "failures", T, T + MINUTE, 0)
     assert cause.end is None
+
+
+def test_silent_boxes_of_others_explain_nothing(store):
+    idle = [
+        of_kind(kind, f"inc-{i}", boxes=1, device=f"box-{i}")
+        for i, kind in enumerate(("silence.box", "silence.uplink", "silence.agent"))
+    ]
+    own = incident("own", onset=T + 20 * MINUTE, series=(series("acme"),))
+    store_incidents(store, *idle, own)
+    assert ids(store, "acme", "vod", "failures", T, T + 30 * MINUTE) == ["own"]
+
+
+def test_silence_and_lag_explain_unmeasured_minutes_only(store):
+    box = {"boxes": 1, "device": "box-9"}
+    store_incidents(store, of_kind("silence.box", "inc-1", ("acme",), **box), of_kind("self.lag", "inc-2", lag_s=600.0))
+    assert ids(store, "acme", "vod", "failures", T, T + 30 * MINUTE, unmeasured=1) == ["inc-1", "inc-2"]
+    assert ids(store, "acme", "vod", "failures", T, T + 30 * MINUTE, unmeasured=0) == []
+
+
+def test_quality_comes_before_what_lasted_longer(store):
+    box = {"boxes": 1, "device": "box-9"}
+    store_incidents(store, of_kind("silence.box", "inc-1", ("acme",), **box), incident("inc-2", onset=T + HOUR_MS // 3))
+    assert ids(store, "acme", "vod", "failures", T, T + 30 * MINUTE) == ["inc-2", "inc-1"]
+
+
+def test_what_we_test_explains_nothing_and_a_used_up_budget_whom_it_names(store):
+    budget = {"where": {}, "used": 0.2, "allowed": 0.2}
+    store_incidents(
+        store,
+        of_kind("self.test", "inc-1", ("acme",), fault="f-1"),
+        of_kind("self.test.absent", "inc-2"),
+        of_kind("health.budget", "inc-3", **budget),
+        of_kind("health.budget", "inc-4", ("acme",), **budget),
+    )
+    assert ids(store, "acme", "vod", "failures", T, T + 30 * MINUTE) == ["inc-4"]

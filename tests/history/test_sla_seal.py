@@ -161,13 +161,13 @@ def test_lost_minutes_name_their_incidents_also_when_sealed(month):
     store, *_ = month
     asked = []
 
-    def causes(customer, service, measure, start, end):
-        asked.append((customer, service, measure, start, end))
+    def causes(customer, service, measure, start, end, unmeasured):
+        asked.append((customer, service, measure, start, end, unmeasured))
         return [Cause("inc-7", start, None, "quality.diffuse", {"factor": 4.1})]
 
     (version,) = versions(store)
     (lost,) = seal(store, version, OCT, DUE, DUE, causes)["lost"]
-    assert asked == [("acme", "vod", "failures", START + MINUTE, END)]
+    assert asked == [("acme", "vod", "failures", START + MINUTE, END, 3)]
     assert (lost["bad"], lost["unmeasured"]) == (1, 3)
     assert lost["causes"] == [
         {

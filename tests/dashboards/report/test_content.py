@@ -4,11 +4,12 @@ import re
 
 import pytest
 
-from dashboards.report.content import content
+from contracts.incidents import SENTENCES
+from dashboards.report.content import cause_in_words, content
 from dashboards.report.speech import attained, promised
-from dashboards.report.words import TEXTS
+from dashboards.report.words import TEXTS, ReportWords
 from history.sla import BAD, NO_TRAFFIC, UNMEASURED
-from tests.dashboards.report.documents import ALL_KINDS, ONE_BAD_EVENING, account, at, classes, document
+from tests.dashboards.report.documents import ALL_KINDS, CAUSE, ONE_BAD_EVENING, account, at, classes, document
 
 
 def test_texts_have_the_same_places_in_both_languages():
@@ -142,6 +143,24 @@ def test_many_episodes_are_summed_up_and_the_largest_shown():
     said = content(document(account(classes(*spans))), "en")
     assert [row.lost for row in said.lost] == [f"{d} min" for d in range(30, 16, -1)]
     assert said.lost_note == "and 16 more, 2 h 16 min together: in the CSV and JSON"  # 1 + 2 + .. + 16 minutes
+
+
+@pytest.mark.parametrize(("language", "others"), [("en", "and 2 more incidents"), ("zh", "另有 2 个事件")])
+def test_five_causes_of_lost_minutes_are_told_and_the_others_counted(language, others):
+    told = account()
+    told["lost"][0]["causes"] = [CAUSE | {"id": f"inc-{i}"} for i in range(7)]
+    what = content(document(told), language).lost[0].what
+    assert re.findall(r"inc-\d", what) == [f"inc-{i}" for i in range(5)]
+    assert others in what
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("key", SENTENCES)
+def test_every_headline_an_account_may_hold_has_words(key, language):
+    params = {"where": {"device_region": "hebei"}, "measures": ["failures"], "factor": 2.0, "share": 0.5, "boxes": 3}
+    said = cause_in_words({"key": key, "params": params}, ReportWords(language))
+    assert key not in said
+    assert "{" not in said
 
 
 def test_statements_are_listed():
