@@ -21,7 +21,7 @@ from typing import IO, Any, Self, TypeVar
 import pyarrow as pa
 
 from contracts.protocols import ArrowStream, StoreError, StoreFull, StoreUnavailable
-from history.errors import StoreLocked, from_engine
+from history.errors import RowsRefused, StoreLocked, from_engine
 from history.migrate import migrate
 from history.parameters import bind
 
@@ -98,7 +98,8 @@ class ChdbStore:
         self._on(self._writer, "write", lambda s: s.query(sql, "Null", params=bound))
 
     def insert(self, table: str, rows: ArrowStream) -> int:
-        """Insert rows of columns that the table has; returns how many. StoreFull while the disk is nearly full."""
+        """Insert rows of columns that the table has; returns how many. StoreFull while the disk is nearly full,
+        RowsRefused for rows that the table can never take."""
         block = pa.table(rows)
         if block.num_rows == 0:
             return 0
@@ -112,7 +113,7 @@ class ChdbStore:
             # The names were compared with the table's own columns.
             session.query(f"INSERT INTO {table} ({names}) SELECT {names} FROM Python(incoming)", "Null")  # noqa: S608
 
-        self._on(self._writer, "write", run)
+        self._on(self._writer, "write", run, rows=True)
         return int(block.num_rows)
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> dict[str, list[Any]]:
@@ -165,7 +166,9 @@ class ChdbStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _on(self, pool: ThreadPoolExecutor, role: str, work: Callable[[Any], _T], *, use: bool = True) -> _T:
+    def _on(
+        self, pool: ThreadPoolExecutor, role: str, work: Callable[[Any], _T], *, use: bool = True, rows: bool = False
+    ) -> _T:
         if self._closed:
             raise StoreUnavailable("history: the store is closed")
 
@@ -176,7 +179,7 @@ class ChdbStore:
                 raise
             except Exception as error:
                 self._forget_session()
-                raise from_engine(error) from None
+                raise from_engine(error, rows=rows) from None
 
         try:
             future = pool.submit(run)
@@ -238,14 +241,15 @@ _KINDS: tuple[tuple[str, Callable[[pa.DataType], bool]], ...] = (
 
 def check_block(table: str, columns: Mapping[str, str], schema: pa.Schema) -> None:
     """Whether rows can go into a table's columns (name -> engine type): the engine itself would read text as a number
-    and keep 0 for what is none. Raises StoreError that names the column."""
+    and keep 0 for what is none. Raises RowsRefused that names the column of a wrong type, StoreError for a column that
+    the table lacks: then tables and program differ."""
     for field in schema:
         if field.name not in columns:
             raise StoreError(f"history: table {table}: expected columns among {list(columns)}, got {field.name!r}")
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         fits = next(check for name, check in _KINDS if name in columns[field.name])
         if not fits(kind):
-            raise StoreError(f"history: {table}.{field.name}: expected {columns[field.name]}, got {kind}")
+            raise RowsRefused(f"history: {table}.{field.name}: expected {columns[field.name]}, got {kind}")
 
 
 def _table(result: Any) -> pa.Table:

@@ -105,7 +105,7 @@ class NativeConnection(Connection):  # type: ignore[misc]
             return self._until(ServerPacketTypes.DATA)[0].kinds
 
     def finish_insert(self, parts: Sequence[Part]) -> None:
-        """Send one block and wait until it is stored."""
+        """Send one block and wait until it is stored. RowsRefused when that cannot be because of its values."""
         with self._talking(sent=False):
             write_varint(ClientPacketTypes.DATA, self.fout)
             write_binary_str("", self.fout)
@@ -117,7 +117,7 @@ class NativeConnection(Connection):  # type: ignore[misc]
                     self.fout.flush()
                     self.socket.sendall(part)
             self.fout.flush()
-        with self._talking(sent=True):
+        with self._talking(sent=True, rows=True):
             self.send_data(RowOrientedBlock())
             self._until(ServerPacketTypes.END_OF_STREAM)
 
@@ -147,8 +147,8 @@ class NativeConnection(Connection):  # type: ignore[misc]
                 return blocks
 
     @contextlib.contextmanager
-    def _talking(self, *, sent: bool) -> Any:
-        """Errors of the driver as the store's; a connection that is out of step is closed."""
+    def _talking(self, *, sent: bool, rows: bool = False) -> Any:
+        """Errors of the driver as the store's; a connection that is out of step is closed. `rows`: as of from_code."""
         try:
             yield
         except StoreError:
@@ -157,7 +157,7 @@ class NativeConnection(Connection):  # type: ignore[misc]
         except errors.ServerException as error:
             if self.server_info is None:
                 self.close()
-            raise from_code(error.code, _sentence(error)) from None
+            raise from_code(error.code, _sentence(error), rows=rows) from None
         except ssl.SSLCertVerificationError as error:
             self.close()
             why = f"its certificate is not trusted ({error.verify_message})"

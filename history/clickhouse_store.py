@@ -103,7 +103,7 @@ class ClickHouseStore:
             self._on(self._writer, run, repeatable=False)
 
     def insert(self, table: str, rows: ArrowStream) -> int:
-        """Insert rows of columns that the table has; returns how many.
+        """Insert rows of columns that the table has; returns how many. RowsRefused for rows it can never take.
 
         After a broken connection nobody knows whether the block was stored. It is then given again, to the same host or
         another: replicated tables know the insert by its token, and tables that keep one row per key (the newest

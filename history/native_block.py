@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from contracts.protocols import StoreError
+from history.errors import RowsRefused
 from history.native_types import FIXED, Kind, kind_of
 
 Part = bytes | memoryview
@@ -31,7 +32,8 @@ def encode(block: pa.Table, kinds: Sequence[tuple[str, str]]) -> list[Part]:
     """Bytes of a block, in parts; `kinds`: name and engine type per column, in the order to write them. What is null
     where the engine's type knows no NULL becomes the type's default, as the embedded engine has it.
 
-    Raises StoreError that names the column for values the type cannot hold, and for types without an encoder."""
+    Raises RowsRefused that names the column for values the type cannot hold, StoreError for types this program does not
+    write."""
     parts: list[Part] = [varint(len(kinds)) + varint(block.num_rows)]
     for name, text in kinds:
         parts.append(_text(name) + _text(text) + b"\0")
@@ -39,8 +41,10 @@ def encode(block: pa.Table, kinds: Sequence[tuple[str, str]]) -> list[Part]:
         try:
             _prefix(parts, kind)
             _values(parts, kind, column)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        except pa.ArrowNotImplementedError as error:
             raise StoreError(f"history: {name}: expected {text}, got {column.type}: {error}") from None
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise RowsRefused(f"history: {name}: expected {text}, got {column.type}: {error}") from None
     return parts
 
 

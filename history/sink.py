@@ -18,10 +18,11 @@ import numpy as np
 import pyarrow as pa
 
 from contracts import topics
-from contracts.protocols import Log, LogUnavailable, Store, StoreError, StoreUnavailable, TopicPartition
+from contracts.protocols import Log, LogUnavailable, Store, TopicPartition
 from contracts.times import MINUTE_MS
 from history.ahead import Block, ReadAhead
 from history.dirty import DirtyMinutes
+from history.errors import RowsRefused
 from history.feeds import Feed, Positions
 from history.identity import new_headers, new_slices
 from history.known import KnownReports
@@ -240,12 +241,11 @@ class Sink:
     def _store_parts(
         self, table: str, parts: Sequence[Rows], rows: pa.Table, counts: dict[str, int], now: int
     ) -> list[Poison]:
-        """Store rows; where the engine refuses them, store record by record and name the one it refuses."""
+        """Store rows; where the store refuses them, store record by record and name the one it refuses. A store that
+        fails in any other way says nothing of the rows: the step fails, and they are read again."""
         try:
             self._store_rows(table, rows, counts, now)
-        except StoreUnavailable:
-            raise
-        except StoreError as error:
+        except RowsRefused as error:
             records = [record for part in parts for record in part.records]
             if len(records) == 1:
                 return [Poison(records[0], "refused_by_store", str(error))]

@@ -15,7 +15,7 @@ import pytest
 from contracts.protocols import StoreError, StoreFull, StoreUnavailable
 from history.clickhouse_store import ClickHouseStore
 from history.clickhouse_url import servers
-from history.errors import QueryTimeout, ReplicaAway, from_code
+from history.errors import QueryTimeout, ReplicaAway, RowsRefused, from_code
 from history.ledger import ledger
 from history.sink import Sink, SinkSettings
 from tests.history.builders import MINUTE, T0, MemoryLog, random_fleet, send
@@ -326,10 +326,29 @@ def test_tls_trusts_the_named_authority_only(tmp_path):
         (242, ReplicaAway),
         (289, ReplicaAway),
         (999, ReplicaAway),
+        (198, ReplicaAway),
+        (225, ReplicaAway),
+        (244, ReplicaAway),
+        (254, ReplicaAway),
+        (160, QueryTimeout),
+        (201, StoreUnavailable),
+        (203, StoreUnavailable),
+        (499, StoreUnavailable),
+        (745, StoreUnavailable),
         (47, StoreError),
+        (117, StoreError),
         (516, StoreError),
+        (1001, StoreError),
+        (0, StoreError),
     ],
 )
 def test_codes_of_a_server_get_the_class_a_caller_acts_on(code, kind):
     assert type(from_code(code, "what it said. Stack trace:\n\n0. here")) is kind
     assert "here" not in str(from_code(code, "what it said. Stack trace:\n\n0. here"))
+
+
+def test_only_what_an_engine_says_of_values_it_was_given_is_the_fault_of_rows():
+    for code in (6, 27, 53, 70, 72, 117, 128, 131, 321, 349, 469):
+        assert type(from_code(code, "no", rows=True)) is RowsRefused
+    for code in (0, 16, 60, 164, 425, 497, 1000, 1001):
+        assert type(from_code(code, "no", rows=True)) is StoreError

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.protocols import StoreError
+from history.errors import RowsRefused
 from history.native_block import encode, varint
 from history.native_types import arrow_type, kind_of
 
@@ -151,13 +152,18 @@ def test_a_dictionary_with_mostly_unused_words_is_cut_down():
     [
         (pa.array([256]), "UInt8"),
         (pa.array([-1]), "UInt64"),
-        (pa.array([1]), "Decimal(9, 2)"),
         (pa.array(["x"]), "Int64"),
     ],
 )
 def test_values_that_do_not_fit_are_refused_by_column(column, kind):
-    with pytest.raises(StoreError, match=r"history: c: expected"):
+    with pytest.raises(RowsRefused, match=r"history: c: expected"):
         encode(pa.table({"c": column}), [("c", kind)])
+
+
+def test_a_type_that_cannot_be_written_is_not_the_fault_of_rows():
+    with pytest.raises(StoreError, match=r"history: c: expected") as caught:
+        encode(pa.table({"c": pa.array([1])}), [("c", "Decimal(9, 2)")])
+    assert not isinstance(caught.value, RowsRefused)
 
 
 @pytest.mark.parametrize(

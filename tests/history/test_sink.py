@@ -9,6 +9,7 @@ from contracts import topics
 from contracts.arrow import batch, to_bytes
 from contracts.columns import COUNT_NAMES, EXEMPLARS, QUALITY_MINUTES, VITALS
 from contracts.protocols import Record, StoreError, StoreFull
+from history.errors import RowsRefused, from_code
 from history.ledger import ledger
 from history.sink import Sink, SinkSettings
 from tests.history import reference
@@ -256,7 +257,7 @@ class Choosy:
 
     def insert(self, table, rows):
         if table == "slices" and self._refused in rows["device"].to_pylist():
-            raise StoreError(f"{table}: no")
+            raise RowsRefused(f"{table}: no")
         return self._store.insert(table, rows)
 
 
@@ -272,6 +273,51 @@ def test_of_records_that_were_read_together_the_one_the_store_refuses_is_named(s
 
 
 def test_heartbeats_hold_nothing(store, log):
+class Ailing:
+    """A store whose next insert of slices, or next look for stored ones, fails with a code of the engine's."""
+
+    def __init__(self, store, code):
+        self._store, self._code, self.fails_at = store, code, None
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def insert(self, table, rows):
+        self._fail("insert", table == "slices")
+        return self._store.insert(table, rows)
+
+    def query(self, sql, parameters=None):
+        self._fail("query", "FROM slices\nWHERE" in sql)
+        return self._store.query(sql, parameters)
+
+    def _fail(self, call, concerned):
+        if concerned and call == self.fails_at:
+            self.fails_at = None
+            raise from_code(self._code, "the disk behind it gave no answer")
+
+
+@pytest.mark.parametrize(
+    ("code", "call"),
+    [(499, "insert"), (225, "insert"), (497, "insert"), (1001, "insert"), (0, "insert"), (53, "query")],
+)
+def test_a_store_that_fails_makes_no_poison_of_good_rows(embedded, log, code, call):
+    store = embedded.empty()
+    box = Box()
+    reports = [box.report(T0, [make_slice()]), box.report(T0 + 10_000, [make_slice()])]
+    ailing = Ailing(store, code)
+    sink = Sink(log, ailing, PROMPT)
+    send(log, reports[0])
+    sink.drain(T0 + 20_000)
+    ailing.fails_at = call
+    send(log, *reports)  # of the first, stored slices are looked for
+    with pytest.raises(StoreError, match="gave no answer"):
+        sink.drain(T0 + 3 * MINUTE)
+    assert sink.status(T0 + 3 * MINUTE)["poison"] == 0
+    assert sink.drain(T0 + 3 * MINUTE).poison == 0
+    assert_truth(store, reports)
+    assert log.end_offsets(topics.REJECTED.name) == [0] * log.partitions(topics.REJECTED.name)
+
+
     log.submit([Record(topics.SLICES.name, b"", b"", T0, 0, {"kind": "heartbeat"})])
     done = Sink(log, store, PROMPT).drain(T0)
     assert (done.records, done.poison) == (1, 0)
