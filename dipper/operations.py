@@ -28,7 +28,6 @@ from history import queries
 from history.imported import SCHEMA, store_imported
 from history.ledger import ledger
 from history.maintenance import Retention, expire
-from history.query_pipeline import pipeline_state
 from ingest.pipeline import Pipeline
 from ingest.rejected import replay
 
@@ -69,7 +68,7 @@ class Parts:
             lambda: contextlib.nullcontext((engine.log, gateway.pipeline)),
             engine.expire,
             engine.backup,
-            lambda: report_operations.complete_through(engine.sink.status(engine.clock()), engine.clock()),
+            lambda: report_operations.complete_through(engine.sink.status(engine.clock())),
             lambda customer: getattr(engine.registry.customer(customer), "name", customer),
             lambda: engine.policy,
             lambda: objectives_of(engine.registry),
@@ -253,7 +252,7 @@ def _cluster(process: ProcessSettings, policy: Policy, *, read_only: bool) -> It
             lambda: _cluster_intake(process, policy),
             lambda now: expire(store, now, settings_of(Retention, policy["retention"])),
             refuse_backup,
-            lambda: (pipeline_state(store, wall_clock()).newest_received or 0) - report_operations.MARGIN_MS,
+            lambda: 0,  # rows do not tell whether the log holds older ones: only the sink knows, and it seals
             policy=lambda: policy,
             objectives=lambda: _cluster_objectives(process),
         )

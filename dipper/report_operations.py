@@ -95,7 +95,7 @@ class Settler:
             return
         self._next_ms = now + SETTLE_EVERY_MS
         try:
-            through = complete_through(sink_status(), now)
+            through = complete_through(sink_status())
             stated, sealed = settle(self._store, now, through, IncidentCauses(self._store))
         except StoreError as error:
             self._next_ms = now + MINUTE_MS
@@ -105,10 +105,9 @@ class Settler:
             logger.info("service levels: %d months stated, %d sealed", stated, sealed)
 
 
-def complete_through(status: Mapping[str, Any], now: int) -> int:
-    """Until when history holds all that was received, by what its sink says of itself."""
-    behind = status["lag_s"] * 1_000 if status["lag_records"] else 0
-    return int(now - behind - MARGIN_MS)
+def complete_through(status: Mapping[str, Any]) -> int:
+    """Until when history holds all that was received, by what its sink says of itself, ms UTC; 0: nobody knows yet."""
+    return max(0, int(status["stored_through"]) - MARGIN_MS)
 
 
 def _plain(version: Version) -> dict[str, Any]:

@@ -88,6 +88,7 @@ class Sink:
         self._sleep = sleep
         self._feeds: dict[str, Feed] = {}
         self._last_flush: int | None = None
+        self._stored_through = 0
         self._insert_rows_per_s = 0.0
         self._newest_end = 0
         self._newest_header = 0
@@ -122,7 +123,10 @@ class Sink:
     def status(self, now: int) -> dict[str, Any]:
         """Lag in records and in s (time since the newest record read, over topics with unread ones), freshness in s
         (end of the newest stored interval to now; None: nothing stored), insert speed of the last block, dirty
-        minutes and how many of them ended and were never computed (`minutes_behind`), counts since the start."""
+        minutes and how many of them ended and were never computed (`minutes_behind`), counts since the start.
+
+        `stored_through`: everything that was in the log then is stored, ms UTC; 0 until this sink has once reached
+        the ends of all partitions. The lag does not say that: it knows the newest record of a topic only."""
         lag = {name: feed.lag_records() for name, feed in self._feeds.items()}
         # Of a topic that gave nothing yet, all that is known is that it held nothing at the last flush.
         since = {name: feed.newest_read_at or self._last_flush or now for name, feed in self._feeds.items()}
@@ -136,6 +140,7 @@ class Sink:
             "insert_rows_per_s": self._insert_rows_per_s,
             "dirty_minutes": len(self._dirty),
             "minutes_behind": self._recompute.behind(now),
+            "stored_through": self._stored_through,
             **self._totals,
         }
 
@@ -208,6 +213,8 @@ class Sink:
         for name, cut in other_cuts.items():
             done = _plus(done, self._consume(self._feeds[name], cut, now))
         self._positions.save(self._read())
+        if done.caught_up:
+            self._stored_through = now
         return done
 
     def _read(self) -> dict[TopicPartition, int]:

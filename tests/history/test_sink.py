@@ -17,6 +17,7 @@ from tests.history.builders import (
     MINUTE,
     T0,
     Box,
+    MemoryLog,
     make_slice,
     random_fleet,
     rejected_batch,
@@ -404,6 +405,40 @@ def test_the_lag_of_a_topic_without_a_record_read_is_counted_from_the_last_flush
     sink.step(T0)
     send(log, Box().report(T0, [make_slice()]))
     assert sink.status(T0 + 5_000)["lag_s"] == 5.0
+
+
+def test_what_is_stored_through_is_nothing_before_a_flush_has_reached_the_end_of_every_partition(store):
+    log = MemoryLog(partitions=2)
+    for box in ("box-1", "box-2", "box-3", "box-4"):
+        send(log, *(Box(box, f"{box}-boot").report(T0 + k * 10_000, [make_slice()]) for k in range(12)))
+    assert all(log.end_offsets(topics.REPORTS.name)), "headers wait in every partition"
+    sink = Sink(log, store, SinkSettings(flush_every_ms=0, block_rows=10, poll_records=5, blocks_per_step=1))
+    assert sink.status(T0 + MINUTE)["stored_through"] == 0
+    told = []
+    at = T0 + 2 * MINUTE
+    while not sink.step(at := at + 1_000).caught_up:
+        told.append(sink.status(at)["stored_through"])
+    assert len(told) > 2
+    assert set(told) == {0}, "some partition was unread however new the records of another"
+    assert sink.status(at + 5_000)["stored_through"] == at
+    send(log, Box("box-5", "boot-5").report(T0, [make_slice()]))
+    assert sink.status(at + 5_000)["stored_through"] == at
+    sink.drain(at + 6_000)
+    assert sink.status(at + 7_000)["stored_through"] == at + 6_000
+
+
+def test_a_flush_that_fails_leaves_what_is_stored_through(store, log):
+    sink = Sink(log, store, PROMPT)
+    sink.step(T0)
+    send(log, Box().report(T0, [make_slice()]))
+    ends = log.end_offsets
+    log.end_offsets = lambda topic: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        sink.step(T0 + MINUTE)
+    log.end_offsets = ends
+    assert sink.status(T0 + MINUTE)["stored_through"] == T0
+    sink.step(T0 + 2 * MINUTE)
+    assert sink.status(T0 + 2 * MINUTE)["stored_through"] == T0 + 2 * MINUTE
 
 
 def test_small_blocks_and_steps_end_in_the_same_truth(store, log):
