@@ -43,7 +43,8 @@ class Comparison:
     """What a verdict stands on, over strata that have requests on both sides: failures of requests; `expected_bad`, of
     the changed side at the unchanged rates; `ratio` bad / expected (None: nothing expected); the e-values and what they
     must reach; `unmatched_requests` of the changed side left out because nothing comparable was there. `boxes` that
-    had requests, and how many of them `vanished`: silent while others are heard."""
+    had requests, of strata of model, ISP, region and load with some on both sides, and how many of them `vanished`:
+    silent while others are heard. `unmatched_boxes` of the changed side had nobody comparable beside them."""
 
     changed_bad: float
     changed_total: float
@@ -60,6 +61,8 @@ class Comparison:
     changed_vanished: int
     unchanged_boxes: int
     unchanged_vanished: int
+    unmatched_boxes: int
+    unmatched_vanished: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{n} requests on what was changed had nothing comparable beside them and are left out.",
         "已变更部分有 {n} 个请求没有可比对象，未计入。",
     ),
+    "releases.boxes_left_out": (
+        "{boxes} changed boxes, {gone} of them vanished, had no other of their model, place and load and are left out.",
+        "已变更节点中有 {boxes} 个（其中 {gone} 个消失）没有同型号、同地、同负载的可比节点，未计入。",
+    ),
     "releases.groups": ("Where it was compared, most requests first", "比较范围，请求最多在前"),
     "releases.column.changed": ("Changed", "已变更"),
     "releases.column.unchanged": ("Unchanged", "未变更"),

@@ -220,6 +220,9 @@ def arithmetic(release: Release, lens: Lens) -> str:
     ]
     if c.unmatched_requests:
         lines.append(w("releases.left_out", n=lens.compact(c.unmatched_requests)))
+    if c.unmatched_boxes:
+        counts = {"boxes": fmt.count(c.unmatched_boxes), "gone": fmt.count(c.unmatched_vanished)}
+        lines.append(w("releases.boxes_left_out", **counts))
     said = "".join(f"<p>{escape(line)}</p>" for line in lines)
     return f'<div class="d d-prose"><h2>{escape(w("releases.arithmetic"))}</h2>{said}</div>'
 

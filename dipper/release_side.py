@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from anomaly.release import ReleaseSettings, Side, Verdict, compare, course, expected_bad
+from anomaly.release import Ints, ReleaseSettings, Side, Verdict, compare, course, expected_bad
 from contracts.entities import Change
 from contracts.errors import ContractError
 from contracts.protocols import Store
@@ -23,7 +23,7 @@ from contracts.releases import (
     is_release,
 )
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
-from history.query_release import LOAD, LOAD_EDGES, boxes, change, newest_minute, releases, strata
+from history.query_release import LOAD, LOAD_EDGES, PLACE, boxes, change, newest_minute, releases, strata
 
 LONGEST_MS = 24 * HOUR_MS  # a roll-out is judged by its first day
 VANISHED_MS = 5 * MINUTE_MS  # not heard for so long while others are
@@ -77,19 +77,30 @@ def load_edges(fleet: Mapping[str, list[Any]]) -> list[float]:
 
 
 def sides(rows: Mapping[str, list[Any]], fleet: Mapping[str, list[Any]], start: int, newest: int) -> tuple[Side, Side]:
-    """Both sides, a row per stratum and five minutes. `rows`, `fleet`: see history.query_release; `newest`: minute any
-    box was heard of last. Boxes that served nothing count nowhere. One that was to be reached and fell silent since is
-    of the changed side, although nobody heard of it since the change: that may be why."""
+    """Both sides, a row per stratum and five minutes, boxes by PLACE and load. `rows`, `fleet`: see
+    history.query_release; `newest`: minute any box was heard of last. Boxes that served nothing count nowhere. One that
+    was to be reached and fell silent since is of the changed side, although nobody heard of it since the change: that
+    may be why."""
     reached = np.array(fleet["reached_at"], np.int64) > 0
     heard, before = np.array(fleet["heard"], np.int64), np.array(fleet["before"], np.float64)
     gone = heard < newest - VANISHED_MS
     lost = (np.array(fleet["intended"], np.int64) > 0) & ~reached & gone & (heard >= start - MINUTE_MS) & (before > 0)
     served = np.array(fleet["served"], np.float64) > 0
+    place, count = _places(fleet)
     result = []
     for name, mask in (("changed", (reached & served) | lost), ("unchanged", ~reached & served & ~lost)):
         bad, total = (np.array(rows[f"{name}_{what}"], np.float64) for what in ("bad", "total"))
-        result.append(Side(bad, total, int(mask.sum()), int((mask & gone).sum())))
+        there, silent = (np.bincount(place[chosen], minlength=count) for chosen in (mask, mask & gone))
+        result.append(Side(bad, total, there, silent))
     return result[0], result[1]
+
+
+def _places(fleet: Mapping[str, list[Any]]) -> tuple[Ints, int]:
+    """Per box the number of its model, ISP, region and band of load, (boxes,); and how many there are."""
+    band = (np.array(fleet["before"], np.float64)[:, None] >= np.array(load_edges(fleet))).sum(axis=1)
+    found: dict[tuple[Any, ...], int] = {}
+    keys = zip(*(fleet[name] for name in PLACE), band.tolist(), strict=True)
+    return np.array([found.setdefault(key, len(found)) for key in keys], np.int64), len(found)
 
 
 def _comparison(verdict: Verdict) -> Comparison:

@@ -105,6 +105,8 @@ _RELEASE = _object(
                 "changed_vanished": _COUNT,
                 "unchanged_boxes": _COUNT,
                 "unchanged_vanished": _COUNT,
+                "unmatched_boxes": _COUNT,
+                "unmatched_vanished": _COUNT,
             }
         ),
         "margin": _COUNT,

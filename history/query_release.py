@@ -20,6 +20,7 @@ BEFORE_MS = HOUR_MS  # how much a box serves is measured over the hour before th
 BUCKET_MS = 5 * MINUTE_MS
 LOAD = "load"
 LOAD_EDGES = 3
+PLACE = ("model", "device_isp", "device_region")  # what boxes that vanished are compared in, with their load
 _BOX_DIMENSIONS = REGISTRY_DIMENSIONS + REPORT_DIMENSIONS
 
 # ruff: noqa: S608 - columns are of contracts.columns; values are parameters.
@@ -32,9 +33,10 @@ _NEWEST = "SELECT max(minute) AS newest FROM box_minutes WHERE minute < {end:Int
 _AFTER = "minute >= {start:Int64} AND minute < {end:Int64}"
 _HEARD = "(covered_ms > 0 OR requests > 0)"
 _BOXES = """SELECT device, sumIf(requests, minute < {{start:Int64}}) AS before, max(at) AS reached_at,
-    sumIf(requests, minute >= greatest(at, {{start:Int64}})) AS served, max(minute) AS heard, max(meant) AS intended
+    sumIf(requests, minute >= greatest(at, {{start:Int64}})) AS served, max(minute) AS heard, max(meant) AS intended,
+    {places}
 FROM (
-    SELECT device, minute, requests, {intended} AS meant FROM box_minutes FINAL
+    SELECT device, minute, requests, {place}, {intended} AS meant FROM box_minutes FINAL
     WHERE minute >= {{before:Int64}} AND minute < {{end:Int64}} AND {heard} AND {population}
 ) AS b LEFT JOIN ({reached}) AS r USING (device)
 GROUP BY device"""
@@ -75,11 +77,13 @@ def newest_minute(store: Store, end: int) -> int:
 def boxes(store: Store, release: Change, end: int) -> dict[str, list[Any]]:
     """Boxes heard from an hour before a release to `end`, as columns: device; before: requests in that hour;
     reached_at: minute, 0 if never; served: requests since then, or since the start; heard: newest minute; intended: 1
-    if the release's scope names boxes and this is one."""
+    if the release's scope names boxes and this is one; model, device_isp, device_region: in its newest minute."""
     meant = [f"{name} = {{scope_{name}:String}}" for name in _intended(release)]
     sql = _BOXES.format(
         intended=f"toUInt8({' AND '.join(meant)})" if meant else "toUInt8(0)",
         heard=_HEARD,
+        places=", ".join(f"argMax({name}, minute) AS {name}" for name in PLACE),
+        place=", ".join(PLACE),
         population=_population(release),
         reached=_reached(release),
     )

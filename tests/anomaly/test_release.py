@@ -25,8 +25,10 @@ from anomaly.release import (
 PLAIN = ReleaseSettings(dispersion=1.0)
 
 
-def side(bad: list[float], total: list[float], boxes: int = 50, vanished: int = 0) -> Side:
-    return Side(np.array(bad, float), np.array(total, float), boxes, vanished)
+def side(bad: list[float], total: list[float], boxes: int | list[int] = 50, vanished: int | list[int] = 0) -> Side:
+    """`boxes`, `vanished`: of one stratum, or of several."""
+    strata = np.atleast_1d(np.array(boxes, np.int64))
+    return Side(np.array(bad, float), np.array(total, float), strata, np.broadcast_to(vanished, strata.shape))
 
 
 def test_the_evidence_of_a_worked_example() -> None:
@@ -84,6 +86,49 @@ def test_boxes_that_vanish_count_as_failures() -> None:
     assert "12 of 50 changed boxes vanished" in dying.why
 
 
+def test_boxes_that_vanish_beside_their_neighbours_are_not_the_releases_fault() -> None:
+    """All canaries stand in one place, which loses its power; 300 boxes elsewhere are heard."""
+    changed = side([4], [4_000], boxes=[8, 0], vanished=[8, 0])
+    verdict = compare(changed, side([4], [4_000], boxes=[8, 300], vanished=[8, 0]))
+    assert verdict.verdict == HOLD
+    assert verdict.arithmetic.harm_e < 1
+    assert "8 of 8 changed boxes vanished, 8 of 8 others" in verdict.why
+
+
+def test_a_release_that_kills_every_box_of_a_place_is_rolled_back_though_nobody_else_is_heard_of() -> None:
+    """8 of 8 against 0 of 8 has a chance of 1 in 12,870 if the release kills nobody (Fisher)."""
+    settings = ReleaseSettings(vanish_odds=(1e9,))
+    verdict = compare(side([], [], boxes=8, vanished=8), side([], [], boxes=8), settings)
+    assert verdict.arithmetic.harm_e == pytest.approx((1 + 12_870) / 2, rel=1e-6)
+    assert compare(side([], [], boxes=8, vanished=8), side([], [], boxes=8)).verdict == ROLL_BACK
+
+
+def test_boxes_without_a_comparable_one_are_told_and_judge_nothing() -> None:
+    told = compare(side([], [], boxes=[9, 2], vanished=[9, 0]), side([], [], boxes=[0, 4], vanished=[0, 1])).arithmetic
+    assert (told.changed_boxes, told.changed_vanished, told.unchanged_boxes, told.unchanged_vanished) == (2, 0, 4, 1)
+    assert (told.unmatched_boxes, told.unmatched_vanished) == (9, 9)
+    assert told.harm_e <= 1
+
+
+def test_boxes_without_a_comparable_one_count_among_those_that_served() -> None:
+    """A rule that is switched over leaves no box unreached; its requests are matched by who asks."""
+    verdict = compare(side([1_000], [500_000], boxes=[60, 0]), side([1_000], [500_000], boxes=[0, 60]))
+    assert verdict.verdict == PROMOTE
+
+
+@pytest.mark.parametrize(("changed", "unchanged"), [(8, 300), (20, 20)])
+def test_looking_after_every_box_that_vanishes_keeps_the_promised_error_rate(changed: int, unchanged: int) -> None:
+    rng = np.random.default_rng(7)
+    runs, wrong = 200, 0
+    for _ in range(runs):
+        order = rng.permutation(np.arange(changed + unchanged) < changed)[:60]
+        gone = np.stack([np.cumsum(order), np.cumsum(~order)])
+        wrong += any(
+            compare(side([], [], changed, x1), side([], [], unchanged, x0)).verdict == ROLL_BACK for x1, x0 in gone.T
+        )
+    assert wrong <= 0.01 * runs + 3 * math.sqrt(0.01 * 0.99 * runs)
+
+
 def test_more_failures_of_the_release_never_speak_for_it() -> None:
     seen = [compare(side([x], [5_000]), side([10], [5_000])).arithmetic for x in range(0, 60, 4)]
     harm, fine = [a.harm_e for a in seen], [a.fine_e for a in seen]
@@ -97,7 +142,8 @@ def watched(rng: np.random.Generator, ratio: float, minutes: int, settings: Rele
     bad1, bad0 = rng.poisson(0.004 * ratio * total1).astype(float), rng.poisson(0.004 * total0).astype(float)
     verdicts = set()
     for upto in range(1, minutes + 1, 3):
-        a, b = Side(bad1[:upto], total1[:upto], 0), Side(bad0[:upto], total0[:upto], 0)
+        none = np.zeros(1, np.int64)
+        a, b = Side(bad1[:upto], total1[:upto], none, none), Side(bad0[:upto], total0[:upto], none, none)
         told = compare(a, b, settings).arithmetic
         verdicts |= {"harm"} if told.harm_e >= told.harm_needed else set()
         verdicts |= {"fine"} if told.fine_e >= told.fine_needed else set()
@@ -132,7 +178,9 @@ def test_counts_that_cannot_be_are_refused(bad: list[float], total: list[float],
 def test_sides_and_settings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(BadInput, match="rows"):
         compare(side([1], [2]), side([1, 1], [2, 2]))
-    for wrong in ({"alpha": 0.0}, {"margin": 1.0}, {"margin": 1.05}, {"dispersion": 0.5}):
+    with pytest.raises(BadInput, match="boxes"):
+        compare(side([1], [2], boxes=[1, 2]), side([1], [2]))
+    for wrong in ({"alpha": 0.0}, {"margin": 1.0}, {"margin": 1.05}, {"dispersion": 0.5}, {"vanish_odds": (1.0,)}):
         with pytest.raises(BadInput):
             ReleaseSettings(**wrong)
 

@@ -124,7 +124,7 @@ class MadeReleases:
             ReleaseStep(found.start + i * 5 * MINUTE_MS, bad / 12, 742.5, 3.4, 861.0, 2.7, harm ** (i / 11), 0.5)
             for i in range(12)
         )
-        comparison = Comparison(*counts, bad / 32.0, harm, 100.0, 0.0004, 20.0, 43_100.0, 17, 2, 18, 0)
+        comparison = Comparison(*counts, bad / 32.0, harm, 100.0, 0.0004, 20.0, 43_100.0, 17, 2, 18, 0, 3, 1)
         groups = (ReleaseGroup({"model": "m1", "device_isp": "unicom", "device_region": "hebei"}, *counts),)
         until = found.start + HOUR_MS
         return Release(found, until, verdict, "said in a sentence", comparison, steps, groups, 1.25, 1_000.0, 5)

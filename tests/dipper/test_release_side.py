@@ -49,7 +49,7 @@ def put(store: ChdbStore, table: str, rows: list[dict[str, Any]]) -> None:
 
 
 def put_boxes(store: ChdbStore, boxes: list[Box], minutes: range = range(-10, 20)) -> None:
-    """Boxes: device, isp, region, cohort, requests and failures (a minute after the start), updated_at (minute),
+    """Boxes: device, model, isp, region, cohort, requests and failures (a minute after the start), updated_at (minute),
     until."""
     rows = [
         {
@@ -59,7 +59,7 @@ def put_boxes(store: ChdbStore, boxes: list[Box], minutes: range = range(-10, 20
             "device_region": box.get("region", "r"),
             "nat_type": "n",
             "cohort": box.get("cohort", "main"),
-            "model": "m1",
+            "model": box.get("model", "m1"),
             "firmware": "2.0" if at >= box.get("updated_at", 10**9) else "1.0",
             "covered_ms": 60_000,
             "reports": 6,
@@ -89,7 +89,7 @@ def put_slices(store: ChdbStore, box: Box, of: Callable[[int], list[dict[str, An
                     "customer": "c", "service": "vod", "app": given.get("app", "cache"), "client_isp": "ci",
                     "client_region": given.get("client_region", "cr"), "sched_rule": given.get("rule", "near@1"),
                     "device_isp": "i", "device_region": box.get("region", "r"), "nat_type": "n", "cohort": "main",
-                    "model": "m1", "firmware": "1.0", **sums,
+                    "model": box.get("model", "m1"), "firmware": "1.0", **sums,
                 }
             )  # fmt: skip
     cells, counts = ("latency_cell", "throughput_cell"), ("latency_count", "throughput_count")
@@ -162,6 +162,25 @@ def test_a_box_that_was_to_be_reached_and_fell_silent_at_once_counts_as_changed_
     assert (told.unchanged_boxes, told.unchanged_vanished) == (1, 0)
 
 
+def test_a_place_that_goes_dark_is_not_the_roll_outs_fault(store: ChdbStore) -> None:
+    boxes: list[Box] = [{"device": f"new-{i}", "updated_at": 0, "region": "dark", "until": 10} for i in range(8)]
+    boxes += [{"device": f"old-{i}", "region": "dark", "until": 10} for i in range(8)]
+    boxes += [{"device": f"far-{i}", "region": "lit"} for i in range(300)]
+    found = firmware(store, boxes)
+    assert found.verdict == "hold"
+    told = found.comparison
+    assert (told.changed_boxes, told.changed_vanished) == (8, 8)
+    assert (told.unchanged_boxes, told.unchanged_vanished) == (8, 8)
+
+
+def test_boxes_that_die_of_a_roll_out_beside_others_of_their_place_roll_it_back(store: ChdbStore) -> None:
+    boxes: list[Box] = [{"device": f"new-{i}", "updated_at": 0, "until": 10} for i in range(8)]
+    boxes += [{"device": f"old-{i}"} for i in range(8)]
+    found = firmware(store, boxes)
+    assert found.verdict == "roll back"
+    assert (found.comparison.changed_vanished, found.comparison.unchanged_vanished) == (8, 0)
+
+
 def test_a_roll_out_that_harms_is_rolled_back_from_what_history_holds(store: ChdbStore) -> None:
     boxes = [{"device": f"new-{i}", "updated_at": 0, "failures": 8} for i in range(8)]
     boxes += [{"device": f"old-{i}", "failures": 1} for i in range(24)]
@@ -222,6 +241,18 @@ def test_an_application_is_judged_by_all_that_its_boxes_serve(store: ChdbStore) 
     assert (found.comparison.changed_total, found.comparison.changed_bad) == (6 * 20 * 100, 6 * 20 * 6)
     assert found.comparison.unchanged_total == 14 * 20 * 100
     assert (found.comparison.changed_boxes, found.comparison.unchanged_boxes) == (6, 14)
+
+
+def test_boxes_of_other_models_say_nothing_about_those_that_vanish_under_an_application(store: ChdbStore) -> None:
+    put_change(store, "change-1", "application", {"app": "cache@2"})
+    boxes: list[Box] = [{"device": f"new-{i}", "until": 10} for i in range(6)]
+    boxes += [{"device": f"old-{i}", "model": "m2"} for i in range(60)]
+    put_boxes(store, boxes)
+    for box in boxes[:6]:
+        put_slices(store, box, lambda at: [{"app": "cache@2", "requests": 60, "failures": 0}], range(10))
+    told = judge(store, "change-1", NOW).comparison
+    assert (told.changed_boxes, told.unchanged_boxes) == (0, 0)
+    assert (told.unmatched_boxes, told.unmatched_vanished) == (6, 6)
 
 
 def test_a_rule_is_judged_by_what_it_placed_against_other_rules_for_the_same_clients(store: ChdbStore) -> None:
