@@ -273,7 +273,6 @@ def test_of_records_that_were_read_together_the_one_the_store_refuses_is_named(s
     assert reason == "refused_by_store"
 
 
-def test_heartbeats_hold_nothing(store, log):
 class Ailing:
     """A store whose next insert of slices, or next look for stored ones, fails with a code of the engine's."""
 
@@ -319,6 +318,7 @@ def test_a_store_that_fails_makes_no_poison_of_good_rows(embedded, log, code, ca
     assert log.end_offsets(topics.REJECTED.name) == [0] * log.partitions(topics.REJECTED.name)
 
 
+def test_heartbeats_hold_nothing(store, log):
     log.submit([Record(topics.SLICES.name, b"", b"", T0, 0, {"kind": "heartbeat"})])
     done = Sink(log, store, PROMPT).drain(T0)
     assert (done.records, done.poison) == (1, 0)
