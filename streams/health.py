@@ -4,8 +4,8 @@ Pure: no clock, no I/O; a shell (health_local.py) decodes, calls `advance(now)` 
 writes what that returns. One job sees all boxes, because the budget is one.
 
 Minutes. Scores of a minute are made once its evidence is there; corrections that follow (revisions, parts of other
-workers) count in the next. Without evidence nothing is scored, and what was published expires: when our own pipeline is
-late the scheduler goes on as without a feed.
+workers) count in the next. Without evidence, or with evidence of minutes long over, nothing is scored, and what was
+published expires: when our own pipeline is late the scheduler goes on as without a feed.
 
 What is published: every change of share, state or reasons, a value that moved by `value_step`, and the rest spread over
 `renew_minutes` to twice that. Away boxes are not renewed; of those that left the score is taken back, by an empty
@@ -135,8 +135,7 @@ class HealthOperator:
             if name in self.boxes.of_box:
                 self.boxes.of_box[name][i] = self.boxes.attributes[name].of(text)
         # Heard until then; whether it is there now, what is read again says.
-        away_ms = (self.job.present_minutes + 1) * MINUTE_MS + 1
-        self.boxes.last_ms[i] = max(self.boxes.last_ms[i], score.computed_at - away_ms)
+        self.boxes.last_ms[i] = max(self.boxes.last_ms[i], score.computed_at - self._absent_after_ms - 1)
         self._written.minute[i], self._written.share[i] = minute, score.share
         if score.usual_per_minute:
             self._written.removed[i] = minute
@@ -166,24 +165,32 @@ class HealthOperator:
         return self.book.newest is not None and (self.scored is None or self.book.newest > self.scored)
 
     def advance(self, now: int) -> list[Record]:
-        """Score the newest minute if it is due; returns records for health.scores, the budget's last."""
+        """Score the newest minute if it is due; returns records for health.scores, the budget's last. A minute that is
+        over for longer than makes a box absent is counted and not scored: it says nothing of now."""
         minute = self.book.newest
         if minute is None or not self.is_due:
             return []
         self._grow()
         for at, evidence in self.book.take():
             fold(self.memory, at, evidence, self.settings)
+        self.scored = minute
+        if now - (minute + 1) * MINUTE_MS > self._absent_after_ms:
+            return []
         self.placement.turn(now, self.memory.phase != SERVING)
-        present = now - self.boxes.last_ms <= (self.job.present_minutes + 1) * MINUTE_MS
+        present = now - self.boxes.last_ms <= self._absent_after_ms
         capacity, cells = self.placement.capacity(self.boxes, present)
         signs = self.vitals.signs(now, self.settings.vitals.max_age_minutes)
         scores = judge(self.memory, minute, self.boxes.groups(), signs, capacity, self.settings)
-        self.scored = minute
         records = self._changed(scores, signs, present, now, minute)
         records += self._left(now, minute)
         state = self._budget(scores, cells, present, now)
         records.append(Record(HEALTH_SCORES.name, BUDGET_KEY, state.to_json(), now, headers={KIND: BUDGET}))
         return records
+
+    @property
+    def _absent_after_ms(self) -> int:
+        """A box's newest evidence is of a minute that ended up to a minute ago."""
+        return (self.job.present_minutes + 1) * MINUTE_MS
 
     def _changed(self, scores: Scores, signs: Floats, present: Bools, now: int, minute: int) -> list[Record]:
         written = self._written

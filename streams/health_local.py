@@ -70,8 +70,9 @@ class HealthRunner:
         for record in records:
             self._take(record)
         if self._is_time(now, drained=len(records) < _RECORDS_PER_POLL):
-            self._unsent += self.operator.advance(now)
-            self._computed_at = now
+            if news := self.operator.advance(now):
+                self._unsent += news
+                self._computed_at = now
             self._due_since = None
             self._send()
         return len(records)

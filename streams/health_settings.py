@@ -11,10 +11,10 @@ from streams.settings import SettingsError
 class HealthJobSettings:
     """`expires_minutes`: how long a score holds. `renew_minutes`: a score that does not change is written again after
     this to twice this, spread over the boxes. `value_step`: a smaller change of a value waits for the renewal.
-    `present_minutes`: a box without evidence and vitals for so long is away. `left_hours`: one away for so long has
-    left, its score is taken back; `left_removed_hours` of one that was reduced or drained: it shall not come back as if
-    nothing had been. `read_back_minutes`: how far inputs are
-    read again at start. `memory_of_placement`: minutes a box's requests per customer are averaged over."""
+    `present_minutes`: a box without evidence and vitals for so long is away; older evidence steers nobody.
+    `left_hours`: one away for so long has left, its score is taken back; `left_removed_hours` of one that was reduced
+    or drained: it shall not come back as if nothing had been. `read_back_minutes`: how far inputs are read again at
+    start. `memory_of_placement`: minutes a box's requests per customer are averaged over."""
 
     expires_minutes: int = 10
     renew_minutes: int = 2

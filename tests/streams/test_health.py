@@ -345,3 +345,21 @@ def test_evidence_that_expects_nothing_is_none(log: EmbeddedLog) -> None:
 def test_settings_that_let_scores_expire_before_their_renewal_are_refused() -> None:
     with pytest.raises(SettingsError, match="expires_minutes"):
         replace(HealthJobSettings(), renew_minutes=5)
+
+
+def test_late_evidence_is_counted_but_steers_nobody_until_it_is_recent_again(log: EmbeddedLog) -> None:
+    driver = Driver(log)
+    driver.minutes(10)
+    published = len(read(log, "health.scores"))
+    driver.minute = 50
+    driver.put("telemetry.vitals", vitals_batch(49, "box-1", temperature_c=50.0), kind="vitals")
+    rows = [(device, 600, 180 if device == "box-3" else 3) for device in driver.names]
+    for late in range(10, 50):
+        driver.put("device.evidence", evidence_batch(late, rows))
+        driver.step()
+        if 50 - (late + 1) > HealthJobSettings().present_minutes:
+            assert len(read(log, "health.scores")) == published
+            assert driver.runner.status(driver.now)["computed_lag_s"] == 40 * 60
+    found = scores(log)["box-3"]
+    assert (found.state, found.computed_at) == ("drain", driver.now)
+    assert found.requests > 6_000  # the late minutes count
