@@ -48,6 +48,11 @@ _ACCOUNT = _object(
 _INCIDENT = _object(
     id={"type": "string"}, kind={"type": "string"}, state={"type": "string"}, onset=_TIME, headline={"type": "object"}
 )
+_OLDEST: Schema = {
+    "type": ["string", "null"],
+    "format": "date-time",
+    "description": "when truncated: detected_at of the last one listed; ask again with an end just after it for the rest",
+}
 _NAME: Schema = {"type": "string"}
 
 
@@ -88,7 +93,10 @@ DOCUMENT: Schema = {
         ),
         "/v1/customers/{id}/months": _get("Months with a service level", _object(customer=_NAME, months=_list(_NAME))),
         "/v1/customers/{id}/incidents": _get(
-            "Incidents that touched the customer", _object(customer=_NAME, incidents=_list(_INCIDENT)), _START, _END
+            "Incidents that touched the customer, the newest detected first",
+            _object(customer=_NAME, incidents=_list(_INCIDENT), truncated={"type": "boolean"}, oldest=_OLDEST),
+            _START,
+            _END,
         ),
         "/v1/customers/{id}/services": _get("Services with traffic", _object(customer=_NAME, services=_list(_NAME))),
     },

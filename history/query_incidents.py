@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from contracts.columns import SIGNALS, names
@@ -13,6 +14,11 @@ from contracts.protocols import Store
 _INCIDENTS = """SELECT document FROM incidents FINAL
 WHERE detected_at < {end:Int64} AND (resolved_at IS NULL OR resolved_at >= {start:Int64})
     AND ({state:String} = '' OR state = {state:String}) AND ({kind:String} = '' OR kind = {kind:String})
+ORDER BY detected_at DESC, id DESC LIMIT {limit:Int64}"""
+_OF_CUSTOMER = """SELECT document, JSONExtract(document, 'customers', 'Array(String)') AS named FROM incidents FINAL
+WHERE detected_at < {end:Int64} AND (resolved_at IS NULL OR resolved_at >= {start:Int64})
+    AND (has(named, {customer:String}) OR (empty(named) AND has({nameless:Array(String)}, kind)))
+    AND merged_into = '' AND NOT JSONExtractBool(document, 'false_alarm')
 ORDER BY detected_at DESC, id DESC LIMIT {limit:Int64}"""
 _INCIDENT = "SELECT document FROM incidents FINAL WHERE id = {id:String}"
 _ACTIONS = "SELECT document FROM incident_actions FINAL WHERE incident = {id:String} ORDER BY `at`, id"
@@ -29,6 +35,15 @@ def incidents(
     """Those that were not over before `start` and were detected before `end`, newest first; of one state or kind."""
     arguments = {"start": start, "end": end, "state": state, "kind": kind, "limit": limit}
     return tuple(incident_from_json(json.loads(text)) for text in store.query(_INCIDENTS, arguments)["document"])
+
+
+def incidents_of(
+    store: Store, customer: str, start: int, end: int, *, nameless: Sequence[str] = (), limit: int = 500
+) -> tuple[Incident, ...]:
+    """Those of `incidents` that name a customer, or that are of a kind in `nameless` and name nobody; without false
+    alarms and what was merged into others. Newest first, however many others had meanwhile."""
+    arguments = {"customer": customer, "start": start, "end": end, "nameless": list(nameless), "limit": limit}
+    return tuple(incident_from_json(json.loads(text)) for text in store.query(_OF_CUSTOMER, arguments)["document"])
 
 
 def incident(store: Store, incident_id: str) -> Incident | None:

@@ -8,12 +8,12 @@ from typing import Any
 from contracts.incidents import HEALTH_BUDGET, QUALITY, SELF_LAG, SELF_TEST, SILENCE_REGION, Incident
 from contracts.protocols import Store
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
-from history.query_incidents import incidents
+from history.query_incidents import incidents_of
 from history.sla_account import Cause
 
 LOOK_MS = 7 * DAY_MS  # incidents are read by the week
 DETECTED_WITHIN_MS = 6 * HOUR_MS  # an incident may be found after the minutes it explains
-MOST = 5_000  # incidents of a week
+MOST = 5_000  # incidents of a customer's week
 _NAMELESS = (SILENCE_REGION, SELF_LAG)  # large enough to concern everybody when nobody could tell whom they hit
 _PRIVATE = ("device", "since", "causes")  # parameters that say nothing to a customer
 
@@ -23,7 +23,7 @@ class IncidentCauses:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._weeks: dict[int, tuple[Incident, ...]] = {}
+        self._weeks: dict[tuple[str, int], tuple[Incident, ...]] = {}
 
     def __call__(
         self, customer: str, service: str, measure: str, start: int, end: int, unmeasured: int
@@ -34,22 +34,19 @@ class IncidentCauses:
         overlap."""
         found: dict[str, tuple[int, Incident]] = {}
         for week in range(start // LOOK_MS, (end - 1) // LOOK_MS + 1):
-            for incident in self._of_week(week):
+            for incident in self._of_week(customer, week):
                 overlap = min(end, incident.newest + MINUTE_MS) - max(start, incident.onset)
                 if overlap > 0 and _explains(incident, customer, service, measure, unmeasured):
                     found[incident.id] = overlap, incident
         ordered = sorted(found.values(), key=lambda f: (f[1].kind != QUALITY, -f[0], f[1].id))
         return [_cause(incident, customer) for _, incident in ordered]
 
-    def _of_week(self, week: int) -> tuple[Incident, ...]:
-        if week not in self._weeks:
-            first = week * LOOK_MS
-            self._weeks[week] = tuple(
-                incident
-                for incident in incidents(self._store, first, first + LOOK_MS + DETECTED_WITHIN_MS, limit=MOST)
-                if not incident.false_alarm and incident.merged_into is None
-            )
-        return self._weeks[week]
+    def _of_week(self, customer: str, week: int) -> tuple[Incident, ...]:
+        key = customer, week
+        if key not in self._weeks:
+            start, end = week * LOOK_MS, (week + 1) * LOOK_MS + DETECTED_WITHIN_MS
+            self._weeks[key] = incidents_of(self._store, customer, start, end, nameless=_NAMELESS, limit=MOST)
+        return self._weeks[key]
 
 
 def _explains(incident: Incident, customer: str, service: str, measure: str, unmeasured: int) -> bool:

@@ -12,7 +12,7 @@ from contracts.sla import Month
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, rfc3339
 from history.objectives import in_force, versions
 from history.query_customers import customer_series, services
-from history.query_incidents import incidents
+from history.query_incidents import incidents_of
 from history.sla_account import Document
 from history.sla_causes import IncidentCauses, told
 from history.sla_report import Asked, promised_months, report
@@ -76,10 +76,17 @@ class Tenant:
         return Month.at(now, held[0].level.zone) if held else None
 
     def incidents(self, start: int, end: int) -> Document:
-        """Incidents that touched the customer in [start, end), newest first."""
-        found = incidents(self._store, start, end, limit=10 * MOST_INCIDENTS)
-        own = [i for i in found if self.customer in i.customers and not i.false_alarm and i.merged_into is None]
-        return {"customer": self.customer, "incidents": [seen_by(i, self.customer) for i in own[:MOST_INCIDENTS]]}
+        """Incidents that touched the customer in [start, end), the newest detected first. `truncated`: there are more
+        than MOST_INCIDENTS; what was detected before `oldest` is left out then."""
+        found = incidents_of(self._store, self.customer, start, end, limit=MOST_INCIDENTS + 1)
+        listed = found[:MOST_INCIDENTS]
+        truncated = len(found) > len(listed)
+        return {
+            "customer": self.customer,
+            "incidents": [seen_by(i, self.customer) for i in listed],
+            "truncated": truncated,
+            "oldest": rfc3339(listed[-1].detected_at) if truncated else None,
+        }
 
 
 def seen_by(incident: Incident, customer: str) -> Mapping[str, Any]:

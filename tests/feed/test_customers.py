@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from contracts.entities import Customer
-from contracts.times import HOUR_MS, from_rfc3339
+from contracts.times import DAY_MS, HOUR_MS, from_rfc3339
 from feed.customers import OPENAPI, REQUESTS_BURST, CustomerApi
 from feed.customers_openapi import DOCUMENT
 from history.chdb_store import ChdbStore
@@ -157,6 +157,30 @@ def test_incidents_are_told_without_other_customers(store, alone):
     assert [s["service"] for s in told["series"]] == ["acme-vod"]
     assert b"beta" not in body
     assert b"box-9" not in body
+
+
+def test_a_long_list_of_incidents_is_cut_at_the_customers_own_and_says_so(store, alone, monkeypatch):
+    monkeypatch.setattr("history.tenant.MOST_INCIDENTS", 2)
+    early = START - DAY_MS
+
+    def one(i, name):
+        own = series(name, service=f"{name}-vod")
+        return incident(
+            f"inc-{name}-{i}", customers=(name,), series=(own,), onset=early, detected_at=early + i * MINUTE,
+            newest=early + i * MINUTE, resolved_at=early + HOUR_MS,
+        )  # fmt: skip
+
+    store_incidents(store, one(1, "acme"), *(one(i, "beta") for i in range(2, 22)))
+    path = "/v1/customers/acme/incidents?start=2026-10-07T10:00:00Z&end="
+
+    def told(end):
+        document = json.loads(ask(store, path + end, "token-a")[1])
+        return [i["id"] for i in document["incidents"]], document["truncated"], document["oldest"]
+
+    assert told("2026-10-08T09:00:00Z") == (["inc-acme-1"], False, None)
+    store_incidents(store, one(22, "acme"), one(23, "acme"))
+    assert told("2026-10-08T09:00:00Z") == (["inc-acme-23", "inc-acme-22"], True, "2026-10-07T10:22:00.000Z")
+    assert told("2026-10-07T10:22:00.001Z") == (["inc-acme-22", "inc-acme-1"], False, None)
 
 
 @pytest.mark.parametrize(

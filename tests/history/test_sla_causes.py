@@ -147,3 +147,13 @@ def test_what_we_test_explains_nothing_and_a_used_up_budget_whom_it_names(store)
         of_kind("health.budget", "inc-4", ("acme",), **budget),
     )
     assert ids(store, "acme", "vod", "failures", T, T + 30 * MINUTE) == ["inc-4"]
+
+
+def test_many_newer_incidents_of_others_push_none_out(store, monkeypatch):
+    monkeypatch.setattr("history.sla_causes.MOST", 2)
+    others = [
+        incident(f"inc-{i}", customers=("beta",), series=(series("beta"),), detected_at=T + i * MINUTE)
+        for i in range(2, 22)
+    ]
+    store_incidents(store, incident("own", customers=("acme",), series=(series("acme"),), detected_at=T), *others)
+    assert ids(store, "acme", "vod", "failures", T, T + MINUTE) == ["own"]
