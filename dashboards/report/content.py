@@ -160,7 +160,12 @@ def _headline(document: Document, words: ReportWords) -> str:
         return words("head.missed", n=missed, total=total)
     if "undecided" in verdicts:
         return words("head.undecided", n=verdicts.count("undecided"), total=total)
-    return words("head.met", total=total)
+    nothing = verdicts.count("no_data")
+    return (
+        words("head.met_known", n=total - nothing, total=total, k=nothing)
+        if nothing
+        else words("head.met", total=total)
+    )
 
 
 def _tone(document: Document) -> str:

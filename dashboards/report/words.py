@@ -18,6 +18,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     # headline
     "head.met": ("All {total} objectives met.", "全部 {total} 项目标均已达成。"),
     "head.met.one": ("The objective was met.", "目标已达成。"),
+    "head.met_known": (
+        "{n} of {total} objectives met; for {k} nothing was measured.",
+        "{total} 项目标中有 {n} 项已达成；{k} 项没有测得数据。",
+    ),
     "head.missed": ("{n} of {total} objectives missed.", "{total} 项目标中有 {n} 项未达成。"),
     "head.missed.one": ("The objective was missed.", "目标未达成。"),
     "head.undecided": (

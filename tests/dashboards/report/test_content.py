@@ -138,6 +138,18 @@ def test_a_month_without_traffic_claims_nothing():
     assert said.lost_note == "No minute was lost."
 
 
+@pytest.mark.parametrize(
+    ("language", "headline"),
+    [
+        ("en", "1 of 2 objectives met; for 1 nothing was measured."),
+        ("zh", "2 项目标中有 1 项已达成；1 项没有测得数据。"),
+    ],
+)
+def test_an_objective_without_data_is_not_called_met(language, headline):
+    silent = account(classes((0, 44_640, NO_TRAFFIC)), measure="cache_misses")
+    assert content(document(account(classes()), silent), language).headline == headline
+
+
 def test_many_episodes_are_summed_up_and_the_largest_shown():
     spans = [(at(d, 5), at(d, 5) + d, BAD) for d in range(1, 31)]
     said = content(document(account(classes(*spans))), "en")
