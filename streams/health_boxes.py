@@ -20,6 +20,7 @@ SMOOTHED_OVER_MS = 2 * MINUTE_MS
 _GB = 1e9
 _LEAST_REQUESTS = 0.01  # a minute: a customer that a box served so little of is forgotten
 _CUSTOMER_BITS = 24
+MOST_PENDING = 500_000  # rows of slices that wait to be put together: 8 MB
 _LEAST_TURN_MS = 30 * SECOND_MS  # minutes of evidence that come at once are no minutes of traffic
 _CELL = ("device_region", "device_isp", "customer")  # a wider cell leaves out the first, the first two, all
 
@@ -153,13 +154,20 @@ class Placement:
         self._memory = memory_minutes
         self._key: Ints = np.zeros(0, np.int64)
         self._rate: Floats = np.zeros(0)
-        self._new: list[tuple[Ints, Ints]] = []
+        self.pending = 0  # rows that wait for `turn`, those of a pair put together now and then
+        self._new: list[tuple[Ints, Floats]] = []
+        self._room = MOST_PENDING
         self._turned = False
         self._restored: Ints = np.zeros(0, np.int64)
 
     def add(self, device: Ints, customer: Ints, requests: Ints) -> None:
         """Requests of rows."""
-        self._new.append((device << _CUSTOMER_BITS | customer, requests))
+        self._new.append((device << _CUSTOMER_BITS | customer, requests.astype(np.float64)))
+        self.pending += len(device)
+        if self.pending > self._room:  # nothing is scored: rows come for as long as there is no evidence
+            self._new = [self._take()]
+            self.pending = len(self._new[0][0])
+            self._room = max(MOST_PENDING, 2 * self.pending)
 
     def restore(self, usual: Mapping[int, Mapping[str, float]]) -> None:
         """Requests a minute per customer of boxes (by code), as they were published, before any rows."""
@@ -181,8 +189,8 @@ class Placement:
             frozen[self._restored] = True
         self._turned, self.since = True, now
         minutes = max(passed / MINUTE_MS, 1.0)
-        found, rate = self._take()
-        rate /= minutes
+        found, requests = self._take()
+        rate = requests / minutes
         keep = 0.5 ** (minutes / self._memory)
         all_keys = np.union1d(self._key, found)
         old, new = np.full(len(all_keys), np.nan), np.zeros(len(all_keys))
@@ -196,13 +204,11 @@ class Placement:
 
     def _take(self) -> tuple[Ints, Floats]:
         """Requests per pair of the rows that wait; none wait then."""
-        if not self._new:
-            return self._key[:0], self._rate[:0].copy()
-        keys = np.concatenate([k for k, _ in self._new])
+        keys = np.concatenate([self._key[:0], *(k for k, _ in self._new)])
+        requests = np.concatenate([self._rate[:0], *(r for _, r in self._new)])
+        self._new, self.pending = [], 0
         found, place = np.unique(keys, return_inverse=True)
-        requests = np.bincount(place, np.concatenate([r for _, r in self._new]), len(found)).astype(np.float64)
-        self._new = []
-        return found, requests
+        return found, np.bincount(place, requests, len(found)).astype(np.float64)
 
     def usual(self, box: int) -> dict[str, float]:
         """Requests a minute per customer that a box carries."""
