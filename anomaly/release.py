@@ -61,7 +61,7 @@ class ReleaseSettings:
     least_requests: float = 1_000.0
     """On matched strata, on either side; below it nothing is said."""
     least_boxes: int = 5
-    """Changed boxes with requests, likewise."""
+    """Changed boxes with requests in the hour before or since, likewise."""
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):

@@ -78,17 +78,17 @@ def load_edges(fleet: Mapping[str, list[Any]]) -> list[float]:
 
 def sides(rows: Mapping[str, list[Any]], fleet: Mapping[str, list[Any]], start: int, newest: int) -> tuple[Side, Side]:
     """Both sides, a row per stratum and five minutes, boxes by PLACE and load. `rows`, `fleet`: see
-    history.query_release; `newest`: minute any box was heard of last. Boxes that served nothing count nowhere. One that
-    was to be reached and fell silent since is of the changed side, although nobody heard of it since the change: that
-    may be why."""
+    history.query_release; `newest`: minute any box was heard of last. Boxes that served nothing before or since count
+    nowhere, nor do those silent before the start. One that was to be reached and fell silent since is of the changed
+    side, although nobody heard of it since the change: that may be why."""
     reached = np.array(fleet["reached_at"], np.int64) > 0
     heard, before = np.array(fleet["heard"], np.int64), np.array(fleet["before"], np.float64)
     gone = heard < newest - VANISHED_MS
-    lost = (np.array(fleet["intended"], np.int64) > 0) & ~reached & gone & (heard >= start - MINUTE_MS) & (before > 0)
-    served = np.array(fleet["served"], np.float64) > 0
+    lost = (np.array(fleet["intended"], np.int64) > 0) & ~reached & gone
+    judged = ((np.array(fleet["served"], np.float64) > 0) | (before > 0)) & (heard >= start - MINUTE_MS)
     place, count = _places(fleet)
     result = []
-    for name, mask in (("changed", (reached & served) | lost), ("unchanged", ~reached & served & ~lost)):
+    for name, mask in (("changed", judged & (reached | lost)), ("unchanged", judged & ~(reached | lost))):
         bad, total = (np.array(rows[f"{name}_{what}"], np.float64) for what in ("bad", "total"))
         there, silent = (np.bincount(place[chosen], minlength=count) for chosen in (mask, mask & gone))
         result.append(Side(bad, total, there, silent))

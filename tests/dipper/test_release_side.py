@@ -162,6 +162,26 @@ def test_a_box_that_was_to_be_reached_and_fell_silent_at_once_counts_as_changed_
     assert (told.unchanged_boxes, told.unchanged_vanished) == (1, 0)
 
 
+def test_a_box_that_told_of_the_new_firmware_and_died_before_its_next_request_vanished(store: ChdbStore) -> None:
+    boxes: list[Box] = [{"device": f"new-{i}"} for i in range(20)]
+    put_boxes(store, boxes, range(-10, 1))
+    put_boxes(store, [{**box, "updated_at": 1, "requests": 0, "until": 2} for box in boxes], range(1, 2))
+    found = firmware(store, [{"device": f"old-{i}"} for i in range(20)])
+    assert (found.comparison.changed_boxes, found.comparison.changed_vanished) == (20, 20)
+    assert found.verdict == "roll back"
+
+
+def test_boxes_that_fell_idle_count_whether_they_vanish_or_not(store: ChdbStore) -> None:
+    """Else one idle box of many that vanishes by chance would be all that is known of them."""
+    both: list[Box] = [{"device": "new", "updated_at": 1}, {"device": "old"}]
+    lost: list[Box] = [{**box, "device": f"{box['device']}-lost", "until": 5} for box in both]
+    put_boxes(store, both + lost, range(-10, 0))
+    put_boxes(store, [{**box, "requests": 0} for box in both + lost], range(20))
+    told = firmware(store, [{"device": "busy"}, {"device": "off", "until": -3}]).comparison
+    assert (told.changed_boxes, told.changed_vanished) == (2, 1)
+    assert (told.unchanged_boxes, told.unchanged_vanished) == (3, 1)  # `off` was so before
+
+
 def test_a_place_that_goes_dark_is_not_the_roll_outs_fault(store: ChdbStore) -> None:
     boxes: list[Box] = [{"device": f"new-{i}", "updated_at": 0, "region": "dark", "until": 10} for i in range(8)]
     boxes += [{"device": f"old-{i}", "region": "dark", "until": 10} for i in range(8)]
