@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.entities import Change
-from contracts.incidents import Action, IllegalTransition, Incident
+from contracts.incidents import HEALTH_BUDGET, SELF_TEST, Action, IllegalTransition, Incident
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, WATERMARK_DELAY_MS
 from dipper.replay_inputs import Minute, Past, StoredCells, boxes, minutes, promised_otherwise
 from history.query_replay import Read
@@ -26,6 +26,8 @@ LEAD_MS = 2 * HOUR_MS
 """Incidents begin to be told so long before the span, so that one that goes on at its start is not new."""
 TAIL_MS = 2 * HOUR_MS
 """Incidents of the span are followed so long beyond it, until they end."""
+NOT_JUDGED = (HEALTH_BUDGET, SELF_TEST)
+"""Kinds of incident that no replay finds: what they are judged by, scores' budget and announced faults, is not run."""
 _GRID_MS = 10_000
 _MOST_TICKS = 360  # as in the job: a longer stretch without any minute is skipped
 _THRESHOLDS = ("slow_ms", "slow_task_ms", "low_kb_per_s")

@@ -100,9 +100,9 @@ def compared(ask: Callable[..., Any], start: int, end: int, path: Path | None, *
     """The comparison as one document. `ask`: a deployment's commands."""
     from dipper import replay_compare
     from dipper.engine import triage_settings
-    from dipper.replay import LEAD_MS, TAIL_MS, Plan
+    from dipper.replay import LEAD_MS, NOT_JUDGED, TAIL_MS, Plan
     from dipper.replay_operations import past_of, reader
-    from dipper.replay_words import inputs_used, notes
+    from dipper.replay_words import inputs_used, left_aside, notes
     from history.query_alert_quality import label
 
     told = ask("replay.past", {"start": start - LEAD_MS, "end": end + TAIL_MS})
@@ -111,7 +111,8 @@ def compared(ask: Callable[..., Any], start: int, end: int, path: Path | None, *
     plan = Plan(start, end, triage_settings(own))
     read = reader(ask)
     after = _followed("replaying", read, past, plan, triage_settings(other))
-    stored = [i for i in past.incidents if i.merged_into is None and start <= i.detected_at < end]
+    told_then = [i for i in past.incidents if i.merged_into is None and start <= i.detected_at < end]
+    stored = [i for i in told_then if i.kind not in NOT_JUDGED]
     labels = {i.id: label(i) for i in stored}
     before = stored
     if rerun:
@@ -132,7 +133,7 @@ def compared(ask: Callable[..., Any], start: int, end: int, path: Path | None, *
         "counts": replay_compare.counts(pairs, labels),
         "incidents": [replay_compare.as_row(pair, labels) for pair in pairs],
         "inputs": inputs_used(past, plan),
-        "notes": notes(plan, after, triage_settings(other)),
+        "notes": notes(plan, after, triage_settings(other)) + left_aside(told_then),
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from contracts.incidents import Incident
 from contracts.times import DAY_MS, rfc3339
-from dipper.replay import LEAD_MS, Found, Plan, same_thresholds
+from dipper.replay import LEAD_MS, NOT_JUDGED, Found, Plan, same_thresholds
 from dipper.replay_inputs import Past
 from streams.incident_settings import TriageSettings
 
@@ -80,3 +82,13 @@ def notes(plan: Plan, found: Found, settings: TriageSettings) -> list[str]:
     if found.until < plan.end:
         said.append(f"what is stored ends at {rfc3339(found.until)}")
     return said
+
+
+def left_aside(stored: Sequence[Incident]) -> list[str]:
+    """How many incidents of then were compared with nothing, by kind; no line where there are none."""
+    kinds = Counter(i.kind for i in stored if i.kind in NOT_JUDGED)
+    if not kinds:
+        return []
+    named = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+    are = "incident is" if kinds.total() == 1 else "incidents are"
+    return [f"{kinds.total()} {are} left aside, because a replay does not judge what they are about: {named}"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contracts.incidents import Incident, incident_to_json
+from contracts.incidents import HEALTH_BUDGET, SELF_TEST, Incident, Sentence, Severity, incident_to_json
 from contracts.protocols import Record
 from contracts.times import DAY_MS, MINUTE_MS, rfc3339
 from contracts.topics import INCIDENT_ACTIONS, INCIDENTS, SIGNALS
@@ -195,6 +196,30 @@ def test_labels_and_gaps_are_told(capsys: Any, run: Run) -> None:
     assert code == 0
     assert "of 1 false alarms 1" in out
     assert "cells as they were known then: none are stored" in out
+
+
+def test_what_a_replay_does_not_judge_is_in_no_pair_but_in_a_note(capsys: Any, run: Run) -> None:
+    """The scores' budget and the self-test's own checks are not run again: they were not lost."""
+    detected = run.start + 20 * MINUTE_MS
+    used = Sentence(HEALTH_BUDGET, {"where": {}, "used": 0.15, "allowed": 0.15, "since": detected})
+    severity = Severity("medium")
+    budget = Incident("budget-1", HEALTH_BUDGET, "open", detected, detected, detected, used, severity)
+    missed = Sentence(SELF_TEST, {"fault": "f1", "since": detected})
+    told = [budget, changed(budget, id="budget-2"), changed(budget, id="test-1", kind=SELF_TEST, headline=missed)]
+    with OwnerLock(Paths(run.folder)):
+        engine = open_engine(Paths(run.folder), load_policy(), wall_clock, manual=True, live=False)
+        try:
+            values = [(i.id.encode(), json.dumps(incident_to_json(i)).encode()) for i in told]
+            engine.log.submit([Record(INCIDENTS.name, key, value, run.end, 0) for key, value in values]).result()
+            engine.drain(wall_clock())
+        finally:
+            engine.close()
+    document = replay(capsys, run)
+    assert [row["before"]["id"] for row in document["incidents"]] == [i.id for i in run.found]
+    assert document["counts"]["only_before"] == 0
+    (note,) = (note for note in document["notes"] if "left aside" in note)
+    assert note.startswith("3 incidents are left aside")
+    assert note.endswith(": 2 health.budget, 1 self.test")
 
 
 @pytest.mark.parametrize(
