@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from contracts.errors import ContractError
@@ -83,6 +83,12 @@ def kafka_settings(environment: Mapping[str, str]) -> KafkaSettings | None:
         cert=pick("_CERT"),
         key=pick("_KEY"),
     )
+
+
+def header_texts(pairs: Iterable[tuple[str, bytes | None]] | None) -> dict[str, str]:
+    """Headers of a record as texts, whoever wrote it: null is the empty text, what is no UTF-8 is replaced, of a name
+    that comes twice the last counts."""
+    return {name: "" if value is None else value.decode("utf-8", "replace") for name, value in pairs or ()}
 
 
 def client_options(settings: KafkaSettings) -> dict[str, object]:

@@ -24,7 +24,7 @@ from faust.app.base import BootStrategy
 from faust.auth import SASLCredentials
 from faust.types import TP, EventT
 
-from contracts.kafka import KafkaSettings
+from contracts.kafka import KafkaSettings, header_texts
 from contracts.protocols import Log, StoredRecord
 from contracts.topics import SLICES
 from streams.host import TaskHost
@@ -188,9 +188,9 @@ def credentials(kafka: KafkaSettings) -> Any:
 
 def _stored(event: EventT[Any]) -> StoredRecord:
     message = event.message
-    pairs: Any = message.headers or ()
-    headers = {name: value.decode() for name, value in pairs}
+    pairs: Any = message.headers
     timestamp_ms = round((message.timestamp or 0.0) * 1000)
     return StoredRecord(
-        SLICES.name, message.partition, message.offset, message.key or b"", message.value or b"", timestamp_ms, headers
-    )
+        SLICES.name, message.partition, message.offset, message.key or b"", message.value or b"", timestamp_ms,
+        header_texts(pairs),
+    )  # fmt: skip

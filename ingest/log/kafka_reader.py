@@ -9,7 +9,7 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as kafka_errors
 
-from contracts.kafka import KafkaSettings
+from contracts.kafka import KafkaSettings, header_texts
 from contracts.protocols import LogError, LogUnavailable, StoredRecord
 from contracts.protocols import TopicPartition as Place
 from ingest.log.kafka_client import FAST_CRC, options, translated
@@ -95,7 +95,7 @@ class KafkaReader:
         for (name, partition), entries in found.items():
             topic = name[len(self._prefix) :]
             for e in entries:
-                headers = {k: v.decode() for k, v in e.headers} if e.headers else {}
+                headers = header_texts(e.headers)
                 records.append(
                     StoredRecord(topic, partition, e.offset, e.key or b"", e.value or b"", e.timestamp, headers)
                 )

@@ -1,7 +1,7 @@
 import pytest
 
 from contracts.errors import ContractError
-from contracts.kafka import ENVIRONMENT, KafkaSettings, client_options, kafka_settings
+from contracts.kafka import ENVIRONMENT, KafkaSettings, client_options, header_texts, kafka_settings
 
 
 def test_no_brokers_named_means_no_kafka():
@@ -63,3 +63,22 @@ def test_the_client_library_knows_every_option():
 
     secured = client_options(KafkaSettings(("a:1",), "SASL_SSL", "PLAIN", "agent", "s3cret"))
     assert set(secured) <= set(kafka.KafkaProducer.DEFAULT_CONFIG) & set(kafka.KafkaConsumer.DEFAULT_CONFIG)
+
+
+@pytest.mark.parametrize("none", [None, (), []])
+def test_a_record_without_headers_has_no_texts(none):
+    assert header_texts(none) == {}
+
+
+def test_headers_of_any_writer_are_texts():
+    pairs = [
+        ("kind", b"vitals"),
+        ("n", "é".encode()),
+        ("null", None),
+        ("latin", b"caf\xe9"),
+        ("", b""),
+        ("kind", b"last"),
+    ]
+    texts = {"kind": "last", "n": "é", "null": "", "latin": "caf\ufffd", "": ""}
+    assert header_texts(pairs) == texts
+    assert header_texts(tuple(pairs)) == texts

@@ -11,20 +11,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import aiokafka.codec
 import pytest
+from kafka import KafkaProducer
 
-from contracts.kafka import KafkaSettings
-from contracts.protocols import Record
+from contracts.kafka import KafkaSettings, client_options
+from contracts.protocols import StoredRecord
 from contracts.topics import QUALITY_MINUTES, REJECTED, SLICES
 from ingest.log.kafka import KafkaLog
 from ingest.log.kafka_topics import TopicPlan, apply
-from streams.faust_app import WorkerApp, WorkerFailed, credentials
+from streams.faust_app import WorkerApp, WorkerFailed, _stored, credentials
 from tests.streams.builders import MINUTE, MINUTE_KEYS, T0, Message, Slice, final, messages_of, report_row, slice_row
 from tests.streams.logs import PARTITIONS, append, outputs, tables
 from tests.streams.test_task import OF_ALPHA, one_report, script
@@ -173,7 +174,10 @@ def test_poison_and_an_idle_partition_hold_nothing_up(kafka: Any) -> None:
     good = messages_of([(T0 + 11_000, row)], [(T0 + 11_000, header)], PARTITIONS)
     with topics(kafka, "poison.") as log, worker_in_thread(kafka, log, "poison.") as (app, _):
         wait_until(lambda: states(app) == ["running", "running"], "both partitions running")
-        log.submit([Record(SLICES.name, b"alpha", b"not arrow", T0, OF_ALPHA)]).result()
+        odd: list[tuple[str, bytes | None]] = [("kind", None), ("latin", b"caf\xe9")]  # as no writer of ours has them
+        with closing(KafkaProducer(**client_options(kafka.settings))) as stranger:
+            topic = f"poison.{SLICES.name}"
+            stranger.send(topic, b"not arrow", b"alpha", odd, OF_ALPHA, timestamp_ms=T0).get(DEADLINE_S)
         append(log, [*good, Message(SLICES.name, OF_ALPHA, T0 + 5 * MINUTE)])  # of the other one nothing ever comes
         wait_until(lambda: sum(log.end_offsets(REJECTED.name)) > 0, "a refusal")
         wait_until(lambda: log.end_offsets(QUALITY_MINUTES.name)[OF_ALPHA] > 0, "minutes")
@@ -236,3 +240,11 @@ def test_credentials_follow_the_settings_and_show_no_password(security: str, kin
     assert "hush" not in repr(made)
     if sasl:
         assert (made.protocol.value, made.mechanism.value, made.username) == ("SASL_SSL", "SCRAM-SHA-512", "worker")
+
+
+@pytest.mark.parametrize("headers", [None, [], [("kind", None), ("latin", b"caf\xe9")]])
+def test_a_record_is_taken_whatever_its_writer_left_out(headers: Any) -> None:
+    message = SimpleNamespace(partition=1, offset=7, key=None, value=None, timestamp=1.5, headers=headers)
+    texts = {"kind": "", "latin": "caf\ufffd"} if headers else {}
+    event: Any = SimpleNamespace(message=message)
+    assert _stored(event) == StoredRecord(SLICES.name, 1, 7, b"", b"", 1_500, texts)

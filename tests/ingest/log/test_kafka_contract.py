@@ -1,9 +1,11 @@
 """The log on Kafka keeps the contract of every log, on a real broker."""
 
 import pytest
+from kafka import KafkaProducer
 
+from contracts.kafka import client_options
 from ingest.log.kafka import KafkaLog
-from tests.ingest.log_contract import REPORTS, SIGNALS, SLICES, LogContract
+from tests.ingest.log_contract import DEADLINE_S, REPORTS, SIGNALS, SLICES, LogContract, append, read, record
 from tests.services.kafka import create_topics
 
 
@@ -24,4 +26,12 @@ def make_log(kafka, request):
 
 
 class TestKafkaLog(LogContract):
-    pass
+    def test_headers_of_another_writer_hold_no_reader_up(self, make_log, kafka, request):
+        log = make_log()
+        producer = KafkaProducer(**client_options(kafka.settings))
+        odd = [("kind", None), ("latin", b"caf\xe9"), ("n", "é".encode())]
+        producer.send(f"{request.node.name}.{SLICES}", b"odd", b"k", odd, partition=0).get(DEADLINE_S)
+        producer.close()
+        append(log, record(b"next", partition=0))
+        stored = [(r.value, dict(r.headers)) for r in read(log)]
+        assert stored == [(b"odd", {"kind": "", "latin": "caf\ufffd", "n": "é"}), (b"next", {})]
