@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -29,10 +30,11 @@ logger = logging.getLogger(__name__)
 
 class Follower:
     """Reads telemetry.reports into `known`. Reports this gateway stored come back too and change nothing. `count`: rows
-    learned so far. `catch_up`, then `start` or `stop`."""
+    learned so far. `error`: why it cannot learn now, empty while it can. `catch_up`, then `start` or `stop`."""
 
     def __init__(self, known: KnownReports) -> None:
         self.count = 0
+        self.error = ""
         self._known = known
         self._log: Log | None = None
         self._reader: LogReader | None = None
@@ -64,26 +66,31 @@ class Follower:
         self._release()
 
     def _release(self) -> None:
-        if self._reader is not None:
-            self._positions = self._reader.positions()
-            self._reader.close()
-            self._reader = None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            self._positions = reader.positions()
+            reader.close()
 
     def _follow(self) -> None:
-        failing = False
         while not self._stopping.is_set():
             try:
                 if self._reader is None:
                     assert self._log is not None
                     self._reader = self._log.reader(self._positions)
                 self._learn(self._reader.poll(POLL_RECORDS, POLL_S))
-                failing = False
-            except LogError as error:
-                if not failing:
-                    logger.warning("gateway: cannot learn what other gateways store: %s", error)
-                failing = True
-                self._release()
+                self.error = ""
+            except Exception as error:  # whatever it was: a thread that ended would be missed by nobody
+                self._tell(error)
+                with contextlib.suppress(Exception):
+                    self._release()
                 self._stopping.wait(RETRY_S * random.uniform(0.5, 1.5))
+
+    def _tell(self, error: Exception) -> None:
+        """Once per failure, however long it lasts."""
+        if not self.error:
+            unexpected = None if isinstance(error, LogError) else error
+            logger.warning("gateway: cannot learn what other gateways store: %s", error, exc_info=unexpected)
+        self.error = f"{type(error).__name__}: {error}"
 
     def _learn(self, records: Sequence[StoredRecord]) -> None:
         for batch in _readable([record for record in records if not is_heartbeat(record)]):

@@ -201,6 +201,7 @@ class Gateway:
     def metrics_text(self) -> str:
         """Its counters in Prometheus' text format."""
         self.metrics.put("dipper_gateway_known_boots", len(self._known))
+        self.metrics.put("dipper_gateway_follow_failing", bool(self._follower.error))
         return self.metrics.text()
 
     def _readiness(self) -> Answer:

@@ -18,6 +18,7 @@ METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "dipper_gateway_heartbeats_total": ("counter", (), "heartbeats to idle partitions"),
     "dipper_gateway_pending_bytes": ("gauge", (), "decoded bytes that wait for an append"),
     "dipper_gateway_known_boots": ("gauge", (), "(device, boot) pairs whose newest reports are remembered"),
+    "dipper_gateway_follow_failing": ("gauge", (), "1 while it cannot learn what other gateways store"),
 }
 
 

@@ -1,16 +1,21 @@
-"""What a gateway learns from the log when it starts."""
+"""What a gateway learns from the log when it starts, and goes on to learn."""
 
+import asyncio
 import logging
+import threading
 
 import pyarrow as pa
+import pytest
 
 from contracts.arrow import HEARTBEAT, KIND_HEADER, batch, to_bytes
 from contracts.columns import REPORTS as COLUMNS
-from contracts.protocols import Record
+from contracts.protocols import LogUnavailable, Record
 from contracts.topics import REPORTS
+from ingest import follower as following
 from ingest.follower import Follower
 from ingest.known import KnownReports, Seen
 from ingest.log.embedded import EmbeddedLog
+from tests.ingest.log_contract import DEADLINE_S, until
 
 AT = 1_700_000_000_000
 DIGEST = "0123456789abcdef" * 4
@@ -54,3 +59,65 @@ def test_a_record_nobody_can_read_is_named_and_keeps_no_gateway_from_starting(tm
     assert count == 2
     assert known.look("d1", "b", 2, DIGEST) is Seen.SAME
     assert "partition 0, offset 1" in caplog.text
+
+
+class Failing:
+    """The log, but its readers fail on each poll while `failures` are left."""
+
+    def __init__(self, log, failures, error):
+        self._log, self._error = log, error
+        self.failures = failures
+        self.failed = threading.Event()
+
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+    def reader(self, start):
+        return FailingReader(self._log.reader(start), self)
+
+    def poll(self):
+        if self.failures:
+            self.failures -= 1
+            self.failed.set()
+            raise self._error
+
+
+class FailingReader:
+    def __init__(self, reader, log):
+        self._reader, self._log_of = reader, log
+
+    def __getattr__(self, name):
+        return getattr(self._reader, name)
+
+    def poll(self, max_records, timeout_s):
+        self._log_of.poll()
+        return self._reader.poll(max_records, 0.01)
+
+
+@pytest.mark.parametrize("error", [LogUnavailable("nobody answers"), AttributeError("nobody expected this")])
+def test_following_outlives_whatever_fails_and_tells_of_it(tmp_path, monkeypatch, caplog, error):
+    monkeypatch.setattr(following, "RETRY_S", 0.01)
+    known = KnownReports(100, 32)
+    follower = Follower(known)
+    with EmbeddedLog(tmp_path, partitions=1, group_commit_ms=1, min_free_bytes=0) as real:
+        log = Failing(real, 0, error)
+        follower.catch_up(log, AT - 1)
+        assert follower.error == ""
+        log.failures = 1_000_000
+        follower.start()
+        assert log.failed.wait(DEADLINE_S)
+        until(lambda: str(error) in follower.error, "the failure is told")
+        real.submit([message(("d1", 1, 5))]).result()
+        log.failures = 0
+        until(lambda: known.look("d1", "b", 1, DIGEST) is Seen.SAME, "learning goes on")
+        until(lambda: follower.error == "", "the failure is over")
+        follower.stop()
+    said = [r.getMessage() for r in caplog.records if str(error) in r.getMessage()]
+    assert len(said) == 1
+
+
+def test_a_gateway_that_cannot_follow_says_so_in_its_metrics(house):
+    house.run(asyncio.sleep(0))
+    assert "dipper_gateway_follow_failing 0\n" in house.gateway.metrics_text()
+    house.gateway._follower.error = "nobody answers"
+    assert "dipper_gateway_follow_failing 1\n" in house.gateway.metrics_text()
