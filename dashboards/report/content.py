@@ -17,6 +17,7 @@ from dashboards.report.words import ReportWords
 
 MAX_LOST = 14  # rows of lost minutes in a page; CSV and JSON hold all
 MAX_CAUSES = 5  # incidents of a row; JSON holds all
+MAX_STATEMENTS = 6  # lines of statements, the newest; the JSON holds all
 GOOD, BAD, UNMEASURED, NONE, PENDING = "good", "bad", "unmeasured", "none", "pending"
 
 
@@ -319,25 +320,57 @@ def cause_in_words(cause: Document, words: ReportWords) -> str:
 
 
 def _restated(document: Document, speak: Speech) -> tuple[str, ...]:
-    words, worst = speak.words, document["objectives"][0]
+    """What was stated, and what late data changed: of each objective, those that nothing changed in one line."""
+    words, objectives = speak.words, document["objectives"]
     if document["status"] == "open":
         return (words("restated.open"),)
+    alike: dict[str, list[str]] = {}
+    changed = []
+    for o in objectives:
+        if o["restated"]["times"] or len(o["statements"]) > 1:
+            changed.append(o)
+        else:
+            key = "restated.none" if o["statements"] or o["seal"] else "restated.not_yet"
+            alike.setdefault(words(key), []).append(speak.label(o["objective"]))
+    shown = max(2, MAX_STATEMENTS // max(1, len(changed)))
+    lines = [line for o in changed for line in _changes(o, shown, speak, alone=len(objectives) == 1)]
+    for said, labels in alike.items():
+        lines.append(said if len(labels) == len(objectives) else _of(words("list").join(labels), said, speak))
+    return tuple(lines)
+
+
+def _changes(account: Document, shown: int, speak: Speech, *, alone: bool) -> list[str]:
+    """The newest statements of an objective, after what late data changed; `alone`: it needs no name."""
+    words, restated, told = speak.words, account["restated"], account["statements"]
     lines = []
-    told = worst["statements"]
-    if worst["restated"]["times"]:
-        time = speak.time(worst["restated"]["last"])
-        lines.append(words("restated.minutes", n=fmt.count(worst["restated"]["minutes"]), time=time))
+    if restated["times"]:
+        time = speak.time(restated["last"])
+        lines.append(words("restated.minutes", n=fmt.count(restated["minutes"]), time=time))
     if len(told) <= 1:
-        return (*lines, words("restated.none"))
-    for s in told[-6:]:
+        lines.append(words("restated.same"))
+    for s in told[-shown:] if len(told) > 1 else ():
         figures = {"bad": fmt.count(s["bad"]), "unmeasured": fmt.count(s["unmeasured"])}
         lines.append(words("restated.line", time=speak.time(s["stated_at"]), attainment=speak.interval(s), **figures))
-    return tuple(lines)
+    if not alone:
+        lines[0] = _of(speak.label(account["objective"]), lines[0], speak)
+    return lines
+
+
+def _of(label: str, said: str, speak: Speech) -> str:
+    return speak.words("of", label=label, said=said)
+
+
+def _each(objectives: Sequence[Document], figure: Callable[[Document], str], speak: Speech) -> str:
+    """A figure of every objective: once when it is the same of all."""
+    figures = [figure(o) for o in objectives]
+    if len(set(figures)) == 1:
+        return figures[0]
+    named = [f"{speak.label(o['objective'])} {text}" for o, text in zip(objectives, figures, strict=True)]
+    return speak.words("list").join(named)
 
 
 def _method(objectives: Sequence[Document], speak: Speech) -> tuple[str, ...]:
     words = speak.words
-    worst = objectives[0]
     listed = words("list").join(
         f"{speak.label(o['objective'])} {promised(o['objective']['minute_target'])}" for o in objectives
     )
@@ -345,8 +378,8 @@ def _method(objectives: Sequence[Document], speak: Speech) -> tuple[str, ...]:
         words("method.minute", list=listed),
         words(
             "method.attainment",
-            no_traffic=speak.minutes(worst["minutes"]["no_traffic"]),
-            excluded=speak.minutes(worst["minutes"]["excluded"]),
+            no_traffic=_each(objectives, lambda o: speak.minutes(o["minutes"]["no_traffic"]), speak),
+            excluded=_each(objectives, lambda o: speak.minutes(o["minutes"]["excluded"]), speak),
         ),
         words("method.late"),
     ]

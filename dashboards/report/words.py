@@ -127,6 +127,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "restated": ("How the figures were restated", "数字的修订"),
     "restated.none": ("Stated once; no late data changed it.", "只发布过一次；迟到数据未改变结果。"),
     "restated.open": ("Figures are stated when the month has ended.", "月末之后发布数字。"),
+    "restated.not_yet": ("Not stated yet: history does not hold the whole month.", "尚未发布：历史数据尚未覆盖整月。"),
+    "restated.same": ("The figures stay as they were stated.", "所发布的数字保持不变。"),
     "restated.minutes": (
         "Late data changed {n} minutes, last at {time}.",
         "迟到数据改变了 {n} 个分钟，最后一次在 {time}。",
@@ -169,6 +171,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The seal is the SHA-256 of the account in the JSON form; dipper report --verify FILE checks it.",
         "封存值为 JSON 中账目的 SHA-256；可用 dipper report --verify FILE 核对。",
     ),
+    "of": ("{label}: {said}", "{label}：{said}"),
     "join": ("; ", "；"),
     "list": (", ", "、"),
 }

@@ -84,9 +84,16 @@ def account(minutes=ONE_BAD_EVENING, status="sealed", **objective):
         "classes": sla.written(minutes),
         "status": status,
         "seal": {"sha256": SHA256, "sealed_at": "2026-11-03T00:00:12.000Z"} if status == "sealed" else None,
-        "statements": [],
+        "statements": [] if status == "open" else [_statement(tally)],
         "restated": {"times": 0, "minutes": 0, "last": None},
     }
+
+
+def _statement(tally):
+    return {
+        "stated_at": "2026-11-01T00:00:05.000Z", "bad": tally.bad, "unmeasured": tally.unmeasured,
+        "lower": tally.lower, "upper": tally.upper,
+    }  # fmt: skip
 
 
 def _lost(episode):

@@ -188,3 +188,43 @@ def test_statements_are_listed():
         "1 Nov 2026 14:00: 99.769–99.818% (81 bad, 22 unmeasured)",
     )
     assert content(document(account(ONE_BAD_EVENING)), "en").restated == ("Stated once; no late data changed it.",)
+
+
+def test_a_restated_objective_is_named_beside_one_that_was_stated_once():
+    second = account(classes(), measure="cache_misses")
+    second["statements"] = [
+        {"stated_at": "2026-11-01T00:00:05.000Z", "bad": 30, "unmeasured": 0, "lower": 0.99932, "upper": 0.99932},
+        {"stated_at": "2026-11-01T06:00:05.000Z", "bad": 0, "unmeasured": 0, "lower": 1.0, "upper": 1.0},
+    ]
+    second["restated"] = {"times": 2, "minutes": 30, "last": "2026-11-01T05:12:00.000Z"}
+    assert content(document(account(), second), "en").restated == (
+        "vod – cache misses: Late data changed 30 minutes, last at 1 Nov 2026 13:12.",
+        "1 Nov 2026 08:00: 99.932% (30 bad, 0 unmeasured)",
+        "1 Nov 2026 14:00: 100% (0 bad, 0 unmeasured)",
+        "vod – failed requests: Stated once; no late data changed it.",
+    )
+
+
+def test_late_data_that_changed_no_figure_is_told_as_such():
+    told = account()
+    told["restated"] = {"times": 1, "minutes": 1, "last": "2026-11-01T05:12:00.000Z"}
+    assert content(document(told), "en").restated == (
+        "Late data changed 1 minutes, last at 1 Nov 2026 13:12.",
+        "The figures stay as they were stated.",
+    )
+
+
+def test_an_ended_month_that_was_not_stated_says_so():
+    waits = account(status="provisional")
+    waits["statements"] = []
+    said = content(document(waits, status="provisional"), "en").restated
+    assert said == ("Not stated yet: history does not hold the whole month.",)
+
+
+def test_minutes_that_are_not_counted_are_told_by_objective():
+    moves = account(ALL_KINDS)
+    steady = account(classes(), measure="cache_misses")
+    attainment = content(document(moves, steady), "en").method[1]
+    # A whole day without traffic, two hours of maintenance.
+    assert "Minutes without traffic (vod – failed requests 24 h, vod – cache misses 0 min)" in attainment
+    assert "maintenance (vod – failed requests 2 h, vod – cache misses 0 min)" in attainment
