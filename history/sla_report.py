@@ -32,8 +32,8 @@ def report(store: Store, asked: Asked, now: int, causes: Causes = no_causes, *, 
     """The report of a customer's month as of `now`: {customer, name, month, timezone, start, end, status, as_of,
     known_through, objectives: [account with status, seal or None, statements, restated]}, worst objective first.
 
-    `issue`: figures of a month that has ended are logged as stated, so that a later change shows. Raises ContractError
-    for a month that has not begun or for which nothing was promised, SealBroken."""
+    `issue`: figures of a month that has ended for history are logged as stated, so that a later change shows. Raises
+    ContractError for a month that has not begun or for which nothing was promised, SealBroken."""
     known = versions(store, asked.customer)
     held = in_force(known, asked.month)
     if not held:
@@ -69,7 +69,7 @@ def _told(
     document = sealed(store, level.customer, level.name, month)
     if document is None:
         document = account(store, version, month, through, causes)
-        if issue and now >= end:
+        if issue and through >= end:
             state(store, document, now)
         document["seal"] = None
     times, minutes, last = restated(store, level, start, end)
@@ -100,15 +100,16 @@ def _nothing_promised(asked: Asked, known: Iterable[Version]) -> ContractError:
 
 
 def settle(store: Store, now: int, complete_through: int, causes: Causes = no_causes) -> tuple[int, int]:
-    """State every month that has ended and is not sealed yet, and seal those that can be: (restated, sealed). What
-    cannot be sealed yet is left for the next time."""
+    """State every month that has ended for history too and is not sealed yet, and seal those that can be: (stated,
+    sealed). What cannot be sealed yet is left for the next time; a month of which history still has minutes to come
+    would be stated anew as they come, though nothing of it was late."""
     known = versions(store)
-    began = _began(store)
+    began, through = _began(store), known_through(store)
     changed = closed = 0
     for version, month in _unsealed(store, known, began, now):
         _, end = month.span(version.level.zone)
-        document = account(store, version, month, min(known_through(store), end), causes)
-        changed += state(store, document, now)
+        if through >= end:
+            changed += state(store, account(store, version, month, end, causes), now)
         if now >= sealable_from(end):
             try:
                 seal(store, version, month, now, complete_through, causes)

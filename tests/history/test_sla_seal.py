@@ -157,6 +157,19 @@ def test_settling_states_and_seals_what_is_due(month):
     assert sealed(store, "acme", "acme-vod", OCT)["seal"]["sealed_at"] == rfc3339(DUE)
 
 
+def test_a_month_that_history_has_not_caught_up_with_is_not_stated(store, log):
+    record(store, [level()], "ana", 0)
+    send(log, *served(Box("box-1"), range(9)))
+    sink = Sink(log, store, PROMPT)
+    sink.drain(END - 2 * MINUTE)  # the last two minutes of October have not ended for history
+    assert settle(store, END + MINUTE, END - 2 * MINUTE) == (0, 0)
+    report(store, ASKED, END + MINUTE, issue=True)
+    assert statements(store, "acme", "acme-vod", OCT) == []
+    sink.drain(END + 3 * MINUTE)
+    assert settle(store, END + 3 * MINUTE, END + 3 * MINUTE) == (1, 0)
+    assert [(s.stated_at, s.good) for s in statements(store, "acme", "acme-vod", OCT)] == [(END + 3 * MINUTE, 6)]
+
+
 def test_lost_minutes_name_their_incidents_also_when_sealed(month):
     store, *_ = month
     asked = []
