@@ -10,7 +10,7 @@ import pyarrow as pa
 from contracts.histogram import COMPUTE_SERVICE, THROUGHPUT_BASE_KB_PER_S, latency_base_ms, threshold_cell
 from contracts.protocols import Store
 from contracts.sla import ServiceLevel
-from contracts.times import MINUTE_MS, PLACEMENT_TTL_MINUTES
+from contracts.times import HOUR_MS, MINUTE_MS, PLACEMENT_TTL_MINUTES
 from history import sla
 from history.rollups import FAILURES
 from history.sla import Classes, Floats, Ints
@@ -38,9 +38,10 @@ WHERE customer = {customer:String} AND minute >= {first:Int64} AND minute < {end
 # Of the whole network, but no more than whether anything was heard.
 _HEARD = """SELECT DISTINCT minute FROM coverage_minutes FINAL
 WHERE boxes_measured > 0 AND minute >= {first:Int64} AND minute < {end:Int64}"""
-_STARTED = """SELECT count() AS n, min(minute) AS first FROM minutes
-WHERE customer = {customer:String} AND service = {service:String} AND intDiv(minute, 3600000) * 3600000 =
-    (SELECT min(hour) FROM hours WHERE customer = {customer:String} AND service = {service:String})"""
+_FIRST_HOUR = """SELECT count() AS n, min(hour) AS first FROM hours
+WHERE customer = {customer:String} AND service = {service:String}"""
+_FIRST_MINUTE = """SELECT count() AS n, min(minute) AS first FROM minutes
+WHERE customer = {customer:String} AND service = {service:String} AND minute >= {hour:Int64} AND minute < {end:Int64}"""
 _RESTATED = """SELECT count() AS n, max(restated_at) AS last, uniqExact(minute) AS minutes FROM restatements
 WHERE customer = {customer:String} AND service = {service:String}
     AND minute >= {first:Int64} AND minute < {end:Int64}"""
@@ -96,10 +97,10 @@ class Minutes:
         then does not say that nothing was served."""
         span = {name: window[name] for name in ("first", "end")}
         heard = np.array(store.query(_HEARD, span)["minute"], np.int64)
-        began = store.query(_STARTED, {name: window[name] for name in ("customer", "service")})
+        began = _first_traffic(store, window["customer"], window["service"])
         dark = np.ones(n, np.bool_)
         dark[(heard - self._first()) // MINUTE_MS] = False
-        first = (began["first"][0] - self._first()) // MINUTE_MS if began["n"][0] else n
+        first = n if began is None else (began - self._first()) // MINUTE_MS
         dark[: min(n, max(0, first))] = False
         return dark
 
@@ -107,6 +108,18 @@ class Minutes:
         classes = sla.classify(self.total, self.bad, self.unmeasured, level.minute_target)
         classes[max(0, (through - self.start) // MINUTE_MS) :] = sla.PENDING
         return sla.exclude(classes, level.excluded(self.start, self.end), self.start)
+
+
+def _first_traffic(store: Store, customer: str, service: str) -> int | None:
+    """The minute of a service's first traffic, ms UTC; its hour, which history never lets go, once the minutes of that
+    are older than their retention."""
+    names = {"customer": customer, "service": service}
+    hours = store.query(_FIRST_HOUR, names)
+    if not hours["n"][0]:
+        return None
+    hour = int(hours["first"][0])
+    kept = store.query(_FIRST_MINUTE, {**names, "hour": hour, "end": hour + HOUR_MS})
+    return int(kept["first"][0]) if kept["n"][0] else hour
 
 
 def _per_request(total: Floats, requests: Floats) -> Floats:

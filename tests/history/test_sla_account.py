@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from contracts.sla import CreditTier, Month, Once, Weekly
-from contracts.times import rfc3339
+from contracts.times import DAY_MS, rfc3339
 from history import sla
+from history.maintenance import expire
 from history.objectives import record, versions
 from history.sla_account import account
 from tests.history.sla_world import HOUR, MINUTE, OCT, Row, fill, letter, level
@@ -125,6 +126,15 @@ def test_silence_of_the_whole_network_is_unmeasured_however_long(store):
     document = judged(store, level(), through=START + 310 * MINUTE)
     assert document["classes"].startswith("5n5g290u10g")  # before its first traffic nothing was expected
     assert document["coverage"] == pytest.approx(15 / 305)
+
+
+def test_silence_of_the_whole_network_is_unmeasured_also_when_the_services_first_minutes_are_forgotten(store):
+    fill(store, [Row(START - 420 * DAY_MS)])
+    expire(store, START - 10 * DAY_MS)
+    assert store.query("SELECT count() AS n FROM minutes")["n"] == [0]
+    fill(store, [Row(START + i * MINUTE) for i in (*range(10), *range(300, 310))])
+    document = judged(store, level(), through=START + 310 * MINUTE)
+    assert document["classes"].startswith("10g290u10g")
 
 
 def test_a_service_that_had_no_traffic_lately_is_not_expected_in_silence(store):
