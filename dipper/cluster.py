@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contracts.protocols import Log, Store
-from contracts.topics import SLICES
+from contracts.rights import READ, RIGHTS, TOPIC
 from dipper import settings
 from dipper.clock import wall_clock
 from dipper.command import process_of
@@ -125,9 +125,10 @@ def opened_replica(process: ProcessSettings, name: str) -> Iterator[Any]:
         yield opened("registry", lambda: stack.enter_context(opened_registry(process, name)), random.Random())
 
 
-def log_part(log: Any) -> DependencyPart:
-    """Whether brokers answer."""
-    return DependencyPart("kafka", lambda: log.end_offsets(SLICES.name))
+def log_part(log: Log, component: str) -> DependencyPart:
+    """Whether brokers answer; they are asked about a topic that the component of contracts.rights may read."""
+    topic = next(right.name for right in RIGHTS[component] if (right.operation, right.resource) == (READ, TOPIC))
+    return DependencyPart("kafka", lambda: log.end_offsets(topic))
 
 
 def store_part(store: Store) -> DependencyPart:

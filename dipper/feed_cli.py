@@ -52,6 +52,6 @@ def run(arguments: argparse.Namespace) -> int:
         log = stack.enter_context(opened_log(process, policy, "feed"))
         registry = stack.enter_context(opened_replica(process, "feed"))
         store = stack.enter_context(opened_store(process, read_only=True))
-        shell = FeedShell(process, policy, log, store, registry, [log_part(log), store_part(store)], limits)
+        shell = FeedShell(process, policy, log, store, registry, [log_part(log, "feed"), store_part(store)], limits)
         uvloop.run(shell.run(ready=announce))
     return 0

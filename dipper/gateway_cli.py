@@ -59,7 +59,7 @@ class GatewayShell(Shell):
         if process.public is not None:
             check_bind(process.public.host, PUBLIC_DOORS)
         self._gateway = gateway
-        parts = [GatewayPart(gateway), log_part(log), RegistryPart(registry.status, limits)]
+        parts = [GatewayPart(gateway), log_part(log, "gateway"), RegistryPart(registry.status, limits)]
         watch = Watch("gateway", parts, wall_clock, silent_after_ms=limits.silent_after_ms, extra=gateway.metrics_text)
         super().__init__(process, watch)
 

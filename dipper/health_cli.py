@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             process.needs_kafka(), GROUP, HEALTH_SCORES.name, client_id("health"), **policy["group"]
         )  # fmt: skip
         stack.callback(seat.close)
-        parts = [ScoresPart(PART, seated.status, limits), log_part(log), SettingsPart(live.status)]
+        parts = [ScoresPart(PART, seated.status, limits), log_part(log, "health"), SettingsPart(live.status)]
         more = {"settings": live.step}
         shell = SeatedShell(process, "health", seated, parts, limits, ("dipper_active", (PART,)), more)
         asyncio.run(shell.run(ready=say_health))

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
         registry = stack.enter_context(opened_replica(process, "intake"))
         bounds = settings_of(GatewaySettings, policy["gateway"])
         intake = RawIntake(log, registry, process.needs_kafka(), bounds, wall_clock)
-        shell = IntakeShell(process, intake, [log_part(log), RegistryPart(registry.status, limits)], limits)
+        shell = IntakeShell(process, intake, [log_part(log, "intake"), RegistryPart(registry.status, limits)], limits)
         asyncio.run(shell.run(ready=say_health))
     return 0
 

@@ -62,6 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
         seat = writer.apply_for(process.needs_kafka(), GROUP, SLICES.name, client_id("sink"), **policy["group"])
         stack.callback(seat.close)
-        shell = WriterShell(process, writer, [log_part(log), store_part(store)], limits)
+        shell = WriterShell(process, writer, [log_part(log, "sink"), store_part(store)], limits)
         asyncio.run(shell.run(ready=say_health))
     return 0

@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         stack.callback(seat.close)
         parts = [
             TriagePart(PART, seated.status, limits),
-            log_part(log),
+            log_part(log, "triage"),
             store_part(store),
             RegistryPart(registry.status, limits),
             SettingsPart(live.status),

@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         log = stack.enter_context(opened_log(process, policy, "worker"))
         worker_id = f"{socket.gethostname()[:64]}-{os.getpid()}"
         app = WorkerApp(log, process.needs_kafka(), streams, worker_id=worker_id, clock=wall_clock)
-        shell = WorkerShell(process, app, [log_part(log)], limits)
+        shell = WorkerShell(process, app, [log_part(log, "worker")], limits)
         asyncio.run(shell.run(background=lambda s: s.follow(), ready=say_health))
     return 0
 

@@ -9,6 +9,7 @@ import pytest
 from contracts.rights import RIGHTS, acl_commands
 from contracts.topics import BY_NAME
 from dipper.cli import main
+from dipper.cluster import log_part
 from dipper.health_cli import GROUP as HEALTH_GROUP
 from dipper.history_writer import GROUP as SINK_GROUP
 from dipper.triage_cli import GROUP as TRIAGE_GROUP
@@ -18,7 +19,8 @@ from streams.faust_app import GROUP as WORKER_GROUP
 from streams.health_local import INPUTS as HEALTH_INPUTS
 from streams.incident_inputs import INPUTS as TRIAGE_INPUTS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text()
 COLUMNS = (("Read", "topic"), ("Write", "topic"), ("Read", "group"), ("Write", "transactional-id"))
 
 
@@ -46,6 +48,35 @@ def test_groups_and_transactional_ids_are_those_the_program_uses():
 def test_jobs_may_read_what_they_take_in():
     assert set(TRIAGE_INPUTS) <= held("triage", "Read", "topic")
     assert set(HEALTH_INPUTS) <= held("health", "Read", "topic")
+
+
+class Asked:
+    """A log that remembers which topics it was asked about."""
+
+    def __init__(self):
+        self.topics = set()
+
+    def end_offsets(self, topic):
+        self.topics.add(topic)
+        return [0]
+
+
+@pytest.mark.parametrize("component", ["gateway", "intake", "worker", "sink", "triage", "health", "feed"])
+def test_processes_ask_whether_brokers_answer_about_a_topic_they_may_see(component):
+    log = Asked()
+    assert log_part(log, component).ready(0) == []
+    assert len(log.topics) == 1
+    assert log.topics <= held(component, "Read", "topic") | held(component, "Write", "topic")
+    source = (ROOT / "dipper" / f"{component}_cli.py").read_text()
+    assert f'log_part(log, "{component}")' in source
+
+
+def test_who_takes_policy_while_it_runs_may_record_the_change():
+    takers = [
+        c for c in RIGHTS if (path := ROOT / "dipper" / f"{c}_cli.py").exists() and "live_policy(" in path.read_text()
+    ]
+    assert takers == ["triage", "health"]
+    assert all("changes" in held(component, "Write", "topic") for component in takers)
 
 
 def test_only_who_needs_it_reads_the_registry():
