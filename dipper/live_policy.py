@@ -1,5 +1,7 @@
 """Policy numbers that change while a process runs: looked at, checked whole, taken at the next minute or refused. Each
-change is a change event, so that what happens after it can be told from what happens by itself.
+change is a change event, so that what happens after it can be told from what happens by itself. An event that cannot be
+recorded waits and is tried again; the numbers come into force at their minute all the same, as they do in the processes
+beside this one that read the same file and record nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.entities import Change
-from contracts.protocols import Log, LogError, LogUnavailable, Record
+from contracts.protocols import Log, LogError, Record
 from contracts.times import MINUTE_MS, rfc3339
 from contracts.topics import CHANGES
 from dipper.clock import wall_clock
@@ -27,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
 RECORD_TIMEOUT_S = 10.0
+FIRST_RETRY_MS, LONGEST_RETRY_MS = 5_000, 10 * MINUTE_MS  # a refused record costs others their connection
 MAX_NOTE_CHARS = 1_900
 MAX_AUTHOR_CHARS = 64
 TRIAGE = ("detector", "silence", "incident")
@@ -42,6 +45,38 @@ class Pending:
     policy: Policy
     at: int
     changes: list[str]
+
+
+class Unrecorded:
+    """Change events on their way into the log, oldest first. Not shared between threads without a lock."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self._why = ""
+        self._tries = 0
+        self._next = 0
+
+    def send(self, log: Log, now: int) -> None:
+        """Append what waits, unless the last failure was only just: the pause doubles with every failure."""
+        if not self.records or now < self._next:
+            return
+        sent = list(self.records)
+        try:
+            log.submit(sent).result(RECORD_TIMEOUT_S)
+        except (LogError, TimeoutError) as error:
+            self._why = str(error) or f"{CHANGES.name}: no answer within {RECORD_TIMEOUT_S:g} s"
+            self._next = now + min(FIRST_RETRY_MS << min(self._tries, 10), LONGEST_RETRY_MS)
+            self._tries += 1
+            logger.warning("settings: %d changes cannot be recorded and wait: %s", len(sent), self._why)
+        else:
+            del self.records[: len(sent)]
+            self._why, self._tries, self._next = "", 0, 0
+
+    def status(self) -> dict[str, Any] | None:
+        """`changes`: how many wait; `tries`, `why`: of the failures. None: nothing waits."""
+        if not self._why:
+            return None
+        return {"changes": len(self.records), "tries": self._tries, "why": self._why}
 
 
 class LivePolicy:
@@ -74,6 +109,8 @@ class LivePolicy:
         self._since: int | None = None
         self._at_next_start: list[str] = []
         self._started_with = self._now = policy
+        self._unrecorded = Unrecorded()
+        self._recording = threading.Lock()  # apart from the other: whoever asks what is in force waits for no broker
 
     # -- looking at the file
 
@@ -85,6 +122,7 @@ class LivePolicy:
                 self._look(self._wall(), at_once=at_once)
             except SettingsError as error:
                 self._refuse(str(error))
+        self._record_waiting()
         self._wake.wait(LOOK_EVERY_S)
         self._wake.clear()
 
@@ -94,8 +132,8 @@ class LivePolicy:
         self._wake.set()
 
     def reload(self, author: str) -> dict[str, Any]:
-        """Take the file now. Returns `changes` that wait for their minute, and `at`, from when they are in force.
-        Raises SettingsError when it is refused, LogError when the change cannot be recorded: it is tried again."""
+        """Take the file now. Returns `changes` that wait for their minute, `at`, from when they are in force, and
+        `unrecorded` as of `status`. Raises SettingsError when it is refused."""
         if self._watch is None:
             raise SettingsError("policy: expected a file that --policy or DIPPER_POLICY names, got none")
         with self._lock:
@@ -106,7 +144,14 @@ class LivePolicy:
                 raise
             pending = self._pending
             changes, at = ([], None) if pending is None else (pending.changes, pending.at)
-            return {"changes": changes, "at": at, "at_next_start": self._at_next_start}
+            at_next_start = list(self._at_next_start)
+        self._record_waiting()
+        unrecorded = self._unrecorded.status()
+        return {"changes": changes, "at": at, "at_next_start": at_next_start, "unrecorded": unrecorded}
+
+    def _record_waiting(self) -> None:
+        with self._recording:
+            self._unrecorded.send(self._log, self._wall())
 
     def _look(self, now: int, *, at_once: bool, author: str = "") -> list[str]:
         if self._watch is None:
@@ -136,13 +181,13 @@ class LivePolicy:
         clock = self._clock()
         at = clock - clock % MINUTE_MS + MINUTE_MS
         if self._speaks():
-            self._record(changes, at, author, sha256)
+            self._unrecorded.records.append(self._event(changes, at, author, sha256))
         self._pending = Pending(wanted, at, in_words(differences(self._now, wanted)))
         self._audit(author, "", f"settings taken from {rfc3339(at)}: {'; '.join(changes)}"[:2_000], 200)
         logger.info("settings: from %s: %s", rfc3339(at), "; ".join(changes))
         return changes
 
-    def _record(self, changes: list[str], at: int, author: str, sha256: str) -> None:
+    def _event(self, changes: list[str], at: int, author: str, sha256: str) -> Record:
         note = "\n".join(changes)
         if len(note) > MAX_NOTE_CHARS:
             note = f"{note[:MAX_NOTE_CHARS]}…"
@@ -150,14 +195,7 @@ class LivePolicy:
         digest = hashlib.sha256("\n".join([sha256, *changes]).encode()).hexdigest()
         name = f"settings-{digest[:12]}-{at}"
         change = Change(name, "configuration", {}, at, None, author, self._file_name(), f"Dipper: {note}")
-        record = Record(CHANGES.name, json.dumps({}).encode(), change_to_json(change), self._clock())
-        try:
-            self._log.submit([record]).result(RECORD_TIMEOUT_S)
-        except TimeoutError:
-            raise LogUnavailable(f"{CHANGES.name}: no answer within {RECORD_TIMEOUT_S:g} s") from None
-        except LogError:
-            logger.warning("settings: the change cannot be recorded and waits")
-            raise
+        return Record(CHANGES.name, json.dumps({}).encode(), change_to_json(change), self._clock())
 
     def _file_name(self) -> str:
         return "" if self._path is None else self._path.name
@@ -188,7 +226,8 @@ class LivePolicy:
 
     def status(self) -> dict[str, Any]:
         """`file` (None: defaults), `in_force_since` (ms UTC; None: since the start), `pending` ({at, changes} or None),
-        `refused` ({at, why} or None), `at_next_start`: what waits for a start."""
+        `refused` ({at, why} or None), `at_next_start`: what waits for a start, `unrecorded` ({changes, tries, why} or
+        None): change events that could not be recorded yet."""
         with self._lock:
             pending = self._pending
             return {
@@ -197,4 +236,5 @@ class LivePolicy:
                 "pending": None if pending is None else {"at": pending.at, "changes": pending.changes},
                 "refused": self._refused,
                 "at_next_start": list(self._at_next_start),
+                "unrecorded": self._unrecorded.status(),
             }

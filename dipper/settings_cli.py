@@ -94,7 +94,12 @@ def _remarks(status: dict[str, Any]) -> list[str]:
     said += [f"at the next start: {line}" for line in status.get("at_next_start", ())]
     if status.get("refused"):
         said.append(f"refused {rfc3339(status['refused']['at'])}: {status['refused']['why']}")
-    return said
+    return [*said, *_unrecorded(status)]
+
+
+def _unrecorded(status: dict[str, Any]) -> list[str]:
+    waiting = status.get("unrecorded")
+    return [f"not recorded as a change yet, tried again: {waiting['why']}"] if waiting else []
 
 
 def run_reload(arguments: argparse.Namespace) -> int:
@@ -114,6 +119,8 @@ def run_reload(arguments: argparse.Namespace) -> int:
         print(f"from {rfc3339(result['at'])}: {line}")
     for line in result["at_next_start"]:
         print(f"at the next start: {line}")
+    for line in _unrecorded(result):
+        print(line)
     return 0
 
 

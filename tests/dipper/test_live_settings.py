@@ -7,7 +7,7 @@ import random
 import pytest
 
 from contracts.entities import change_from_json
-from contracts.protocols import LogUnavailable
+from contracts.protocols import LogError, LogUnavailable
 from contracts.topics import CHANGES
 from dipper.clock import SettableClock
 from dipper.engine import open_engine
@@ -80,7 +80,7 @@ def test_a_right_file_takes_effect_at_the_next_minute_and_is_a_change_with_autho
     world.says("[incident]\nend_after_ms = 120000\n[detector]\nmin_coverage = 0.5\n")
     answer = world.live.reload("ana")
     lines = ["detector.min_coverage: 0.7 -> 0.5", "incident.end_after_ms: 300000 -> 120000"]
-    assert answer == {"changes": lines, "at": world.next, "at_next_start": []}
+    assert answer == {"changes": lines, "at": world.next, "at_next_start": [], "unrecorded": None}
     world.clock.set(world.next - 1)
     world.live.triage_step(0.0)
     assert world.engine.triage is before
@@ -187,23 +187,57 @@ def test_a_saved_file_is_taken_without_being_asked_once_it_stands_still(world):
     for ms, changes in ((1, []), (SETTLE_MS - 1, []), (1, ["detector.slow_ms: 1000 -> 900"])):
         world.clock.set(world.clock() + ms)
         assert live._look(world.clock(), at_once=False) == changes
+    live._record_waiting()
     assert world.changes()[0].author == author
 
 
-def test_what_cannot_be_recorded_is_not_in_force_and_is_tried_again(world, monkeypatch):
-    world.says("[detector]\nslow_ms = 900\n")
+class Away:
+    """A log that takes no record while `away`; `tries`: how often it was asked."""
 
-    def away(records):
-        raise LogUnavailable("no brokers")
+    def __init__(self, log):
+        self._log, self.away, self.tries = log, LogUnavailable("no brokers"), 0
 
-    with monkeypatch.context() as patched:
-        patched.setattr(world.engine.log, "submit", away)
-        with pytest.raises(LogUnavailable):
-            world.live.reload("ana")
-        assert world.live.status()["pending"] is None
-    world.live.step()
-    assert world.live.status()["pending"]["changes"] == ["detector.slow_ms: 1000 -> 900"]
-    assert len(world.changes()) == 1
+    def __getattr__(self, name):
+        return getattr(self._log, name)
+
+    def submit(self, records):
+        self.tries += 1
+        if self.away is not None:
+            raise self.away
+        return self._log.submit(records)
+
+
+@pytest.mark.parametrize("why", [LogUnavailable("no brokers"), LogError("this user may not write it")])
+def test_what_cannot_be_recorded_is_in_force_at_its_minute_and_recorded_later(world, why):
+    log = Away(world.engine.log)
+    log.away = why
+    half = Half(world, True, log=log)
+    world.says("[health]\nexpires_minutes = 7\n")
+    half.take()
+    at = world.next
+    assert half.live.status()["unrecorded"] == {"changes": 1, "tries": 1, "why": str(why)}
+    world.next_minute()
+    assert half.live.part()["health"]["expires_minutes"] == 7
+    log.away = None
+    half.take()
+    assert half.live.status()["unrecorded"] is None
+    (change,) = world.changes()
+    assert (change.start, change.note) == (at, "Dipper: health.expires_minutes: 10 -> 7")
+
+
+def test_a_change_that_cannot_be_recorded_is_tried_again_ever_more_seldom(world):
+    log = Away(world.engine.log)
+    half = Half(world, True, log=log)
+    world.says("[health]\nexpires_minutes = 7\n")
+    asked = []
+    for second in range(61):
+        half.take()
+        if log.tries > len(asked):
+            asked.append(second)
+        world.clock.set(world.clock() + 1_000)
+    assert asked == [0, 5, 15, 35]
+    answer = half.live.reload("ana")
+    assert (log.tries, answer["unrecorded"]["why"]) == (4, "no brokers")
 
 
 def test_without_a_file_there_is_nothing_to_reload(world):
@@ -312,10 +346,10 @@ def test_incidents_in_the_embedded_log_are_told_beside_everything_else(world, mo
 class Half:
     """A process of a cluster: it takes some tables; `speaks`: it is the one that works."""
 
-    def __init__(self, world, speaks, tables=HEALTH):
+    def __init__(self, world, speaks, tables=HEALTH, log=None):
         self.live = LivePolicy(
-            world.engine.policy, world.file, load_policy, world.engine.log, world.clock, lambda *_: None, world.clock,
-            tables=tables, speaks=lambda: speaks,
+            world.engine.policy, world.file, load_policy, log or world.engine.log, world.clock, lambda *_: None,
+            world.clock, tables=tables, speaks=lambda: speaks,
         )  # fmt: skip
 
     def take(self):
