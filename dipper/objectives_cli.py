@@ -33,7 +33,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     listing = verbs.add_parser("list", help="every version, or what holds for a month")
     listing.add_argument("--customer", metavar="ID", help="only this one")
     listing.add_argument("--month", metavar="YYYY-MM", help="what holds for it")
-    retire = verbs.add_parser("retire", help="end an objective with the start of a month that has not begun")
+    retire = verbs.add_parser(
+        "retire", help="end an objective, and what was recorded for later, with the start of a month to come"
+    )
     retire.add_argument("customer", metavar="CUSTOMER")
     retire.add_argument("name", metavar="NAME")
     retire.add_argument("month", metavar="YYYY-MM", help="the first month it does not hold for")

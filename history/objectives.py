@@ -79,17 +79,22 @@ def record(store: Store, levels: Sequence[ServiceLevel], author: str, now: int) 
 
 
 def retire(store: Store, customer: str, name: str, month: Month, author: str, now: int) -> Version:
-    """End an objective with the start of a month that has not begun. Raises ContractError."""
+    """End an objective with the start of a month that has not begun; versions recorded for later months end with it.
+    Returns the version that ends it. Raises ContractError."""
     known = versions(store, customer)
     of_name = [v for v in known if v.level.name == name]
-    if not of_name or of_name[-1].retired:
+    later = {v.level.valid_from for v in of_name if v.level.valid_from > month}
+    held = {start: v.level for start in (month, *sorted(later)) for v in in_force(of_name, start)}
+    if not held:
         names = sorted({v.level.name for v in in_force(known, month)})
         raise ContractError(_REASON, "name", f"an objective of {customer}: {', '.join(names) or '(none)'}", name)
-    last = of_name[-1].level
-    level = replace(last, valid_from=month)
-    _check_time(of_name, level, now)
-    _insert(store, [(level, True)], author, now)
-    return _with(known, level, now, author, retired=True)[-1]
+    first = next(iter(held.values()))
+    ended = {start: replace(level, valid_from=start) for start, level in {month: first, **held}.items()}
+    _check_time(of_name, ended[month], now)
+    _insert(store, [(level, True) for level in ended.values()], author, now)
+    for level in sorted(ended.values(), key=lambda level: _hash(level, retired=True)):  # as versions() numbers them
+        known = _with(known, level, now, author, retired=True)
+    return next(v for v in known if v.level == ended[month] and v.retired and v.recorded_at == now)
 
 
 def _holds(known: Sequence[Version], level: ServiceLevel) -> bool:

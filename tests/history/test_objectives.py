@@ -89,6 +89,27 @@ def test_a_retired_objective_makes_room_from_its_last_month_on(store):
     assert "2026-11 or later" in refusal(retire, store, "acme", "live", OCT, "ana", NOW)
 
 
+def test_what_was_planned_for_later_ends_with_a_retired_objective(store):
+    record(store, [VOD], "ana", NOW)
+    record(store, [replace(VOD, target=0.99, valid_from=Month(2027, 3))], "ben", NOW + 1)
+    ended = retire(store, "acme", "vod-failures", Month(2027, 1), "ana", NOW + 2)
+    assert (ended.level.valid_from, ended.level.target, ended.retired) == (Month(2027, 1), 0.999, True)
+    assert ended in versions(store)
+    assert held(store, DEC) == {"vod-failures": (1, 0.999)}
+    for month in (Month(2027, 1), Month(2027, 3), Month(2028, 1)):
+        assert held(store, month) == {}
+    record(store, [replace(VOD, valid_from=Month(2027, 6))], "ana", NOW + 3)  # promised anew
+    assert held(store, Month(2027, 5)) == {}
+    assert list(held(store, Month(2027, 6))) == ["vod-failures"]
+
+
+def test_an_objective_may_end_before_it_begins_or_earlier_than_was_said(store):
+    record(store, [replace(VOD, valid_from=Month(2027, 3))], "ana", NOW)
+    retire(store, "acme", "vod-failures", Month(2027, 6), "ana", NOW + 1)
+    retire(store, "acme", "vod-failures", Month(2027, 1), "ana", NOW + 2)
+    assert held(store, Month(2027, 3)) == held(store, Month(2027, 6)) == {}
+
+
 def test_customers_are_kept_apart(store):
     record(store, [VOD, replace(VOD, customer="beta", credits=(CreditTier(0.99, 0.1),))], "ana", NOW)
     assert [v.level.customer for v in versions(store, "beta")] == ["beta"]
