@@ -123,6 +123,10 @@ class Score:
             if type(number) is not int or not 0 <= number <= most:
                 raise ContractError(_BAD, name, f"an integer 0 to {most}", number)
 
+    def expired(self, now: int) -> bool:
+        """Whether nobody renewed it in time: it fades to neutral and is no state of the box any more."""
+        return now > self.expires_at
+
     def to_json(self) -> bytes:
         """One compact JSON object; `score_from_json` reads it back."""
         document: dict[str, Any] = {

@@ -20,6 +20,14 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "{n} more look ill but serve on: the budget is used up, so the cause is likely elsewhere.",
         "另有 {n} 个疑似异常但仍在服务：预算已用尽，原因可能在别处。",
     ),
+    "scores.absent.one": (
+        "1 more is not heard of, its score expired.",
+        "另有 1 个已失联，评分已过期。",
+    ),
+    "scores.absent": (
+        "{n} more are not heard of, their scores expired.",
+        "另有 {n} 个已失联，评分已过期。",
+    ),
     "scores.expired": (
         "The scores are {span} old and fade to neutral: the scheduler places as if there were none.",
         "评分已是 {span}前，正淡化为中性：调度器按无评分处理。",
@@ -60,6 +68,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "score.state.drain": ("drained", "排空"),
     # distribution
     "scores.distribution": ("{share} of boxes have a value of at least 0.9", "{share} 的节点评分不低于 0.9"),
+    "scores.distribution_none": ("No score is valid any more", "评分均已失效"),
     "scores.axis.value": ("value: 0 bad, 0.5 nothing known, 1 good", "评分：0 差，0.5 未知，1 好"),
     "scores.axis.boxes": ("boxes", "节点"),
     # boxes
@@ -93,6 +102,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     # strata
     "scores.strata": ("Boxes by region and ISP, most removed first", "按地区与运营商，移除最多在前"),
     "scores.column.boxes": ("Boxes", "节点"),
+    "scores.column.expired": ("Expired", "已过期"),
     "scores.column.mean": ("Mean value", "平均评分"),
     # one box
     "scores.find": ("One box's story", "单个节点"),
@@ -101,6 +111,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "scores.box": (
         "{device}: {state}, value {value} ({low} to {high})",
         "{device}：{state}，评分 {value}（{low} 至 {high}）",
+    ),
+    "scores.box_expired": (
+        "{device}: score expired {span} ago and neutral since; it was {state}, value {value}",
+        "{device}：评分已于 {span}前过期，此后为中性；原为{state}，评分 {value}",
     ),
     "scores.box_place": ("{model}, {isp}, {region}", "{model}，{isp}，{region}"),
     "scores.box_evidence": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -31,33 +32,39 @@ _RATIOS = ("_ratio", "share", "allowed")  # endings of names of numbers that are
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All scores together: boxes by state, mean value, boxes per bin of the value and state, newest computation and
-    the first expiry (ms UTC)."""
+    """All scores together: boxes by state, mean value (None: no box), boxes per bin of the value and state; `expired`:
+    boxes whose score did, in none of these; newest computation and when it expires (ms UTC)."""
 
     boxes: int
     states: dict[str, int]
-    mean: float
+    expired: int
+    mean: float | None
     bins: dict[str, list[int]]
     computed_at: int
     expires_at: int
 
 
-def summary(scores: Sequence[Score]) -> Summary:
-    """Of at least one score."""
+def summary(scores: Sequence[Score], now: int) -> Summary:
+    """Of at least one score, at a time in ms UTC."""
     states = dict.fromkeys(STATES, 0)
     bins = {state: [0] * BINS for state in STATES}
-    for s in scores:
+    live = [s for s in scores if not s.expired(now)]
+    for s in live:
         states[s.state] += 1
         bins[s.state][min(BINS - 1, int(s.value * BINS))] += 1
     newest = max(scores, key=lambda s: s.computed_at)
-    mean = sum(s.value for s in scores) / len(scores)
-    return Summary(len(scores), states, mean, bins, newest.computed_at, newest.expires_at)
+    expired = len(scores) - len(live)
+    return Summary(len(live), states, expired, _mean(live), bins, newest.computed_at, newest.expires_at)
+
+
+def _mean(scores: Sequence[Score]) -> float | None:
+    return sum(s.value for s in scores) / len(scores) if scores else None
 
 
 def sentence(found: Summary, budget: BudgetState | None, lens: Lens) -> str:
     """What is removed; or that nothing of it is valid any more."""
     w = lens.words
-    if lens.now > found.expires_at:
+    if not found.boxes:
         return w("scores.expired", span=lens.span(lens.now - found.computed_at))
     counts = {name: fmt.count(found.states[name]) for name in (REDUCE, DRAIN)}
     removed = found.states[REDUCE] + found.states[DRAIN]
@@ -65,6 +72,8 @@ def sentence(found: Summary, budget: BudgetState | None, lens: Lens) -> str:
     parts = [w("scores.removed", boxes=boxes, **counts) if removed else w("scores.none_removed", boxes=boxes)]
     if budget is not None and budget.kept:
         parts.append(w("scores.kept", n=budget.kept))
+    if found.expired:
+        parts.append(w("scores.absent", n=fmt.count(found.expired)))
     return w("sentence.join").join(parts)
 
 
@@ -73,13 +82,12 @@ def key_figures(found: Summary, budget: BudgetState | None, lens: Lens) -> list[
     w = lens.words
     age = max(0, lens.now - found.computed_at)
     late = "amber" if lens.now > found.expires_at else ""
-    figures = [
-        Figure(
-            w("scores.figure.boxes"), fmt.count(found.boxes), w("scores.figure.mean", value=fmt.significant(found.mean))
-        )
-    ]
+    mean = "–" if found.mean is None else fmt.significant(found.mean)
+    figures = [Figure(w("scores.figure.boxes"), fmt.count(found.boxes), w("scores.figure.mean", value=mean))]
     for state in (REDUCE, DRAIN):
-        share = w("scores.figure.of_boxes", share=lens.percent(found.states[state] / found.boxes))
+        share = w(
+            "scores.figure.of_boxes", share=lens.percent(found.states[state] / found.boxes if found.boxes else None)
+        )
         figures.append(Figure(w(f"scores.figure.{state}"), fmt.count(found.states[state]), share))
     if budget is not None:
         exhausted = sum(c.exhausted for c in budget.cells)
@@ -92,6 +100,8 @@ def key_figures(found: Summary, budget: BudgetState | None, lens: Lens) -> list[
 
 def distribution_title(found: Summary, lens: Lens) -> str:
     """What the histogram shows."""
+    if not found.boxes:
+        return lens.words("scores.distribution_none")
     good = sum(sum(counts[-BINS // 10 :]) for counts in found.bins.values())
     return lens.words("scores.distribution", share=lens.percent(good / found.boxes))
 
@@ -122,7 +132,7 @@ def distribution_figure(found: Summary, lens: Lens) -> dict[str, Any]:
         "barmode": "stack",
         "margin": {"l": 60, "r": 14, "t": 22, "b": 42},
         "xaxis": {**axis, "range": [0, 1], "dtick": 0.1, "title": {"text": w("scores.axis.value"), **title}},
-        "yaxis": {**axis, "range": [0, 1.12 * max(sums)], "title": {"text": w("scores.axis.boxes"), **title}},
+        "yaxis": {**axis, "range": [0, 1.12 * max(1, *sums)], "title": {"text": w("scores.axis.boxes"), **title}},
         "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "font": {"size": 12, "color": c.text}},
         "annotations": notes,
         "uirevision": "scores",
@@ -154,17 +164,18 @@ def _number(value: float, lens: Lens) -> str:
     return lens.compact(value) if value >= 100 else fmt.significant(value, 2)
 
 
-def removed(scores: Sequence[Score]) -> list[Score]:
-    """Boxes that get less than their usual traffic, and those only the budget keeps, worst first."""
+def removed(scores: Sequence[Score], now: int) -> list[Score]:
+    """Boxes that get less than their usual traffic, and those only the budget keeps, worst first; expired scores
+    remove nobody."""
     rank = {state: n for n, state in enumerate((DRAIN, REDUCE, SERVE))}
     chosen = [s for s in scores if s.state != SERVE or any(r.code == "budget" for r in s.reasons)]
-    return sorted(chosen, key=lambda s: (rank[s.state], s.value, s.device))
+    return sorted((s for s in chosen if not s.expired(now)), key=lambda s: (rank[s.state], s.value, s.device))
 
 
 def boxes_table(scores: Sequence[Score], chosen: str, lens: Lens) -> str:
     """Those boxes with their reasons; a click chooses one."""
     w = lens.words
-    found = removed(scores)
+    found = removed(scores, lens.now)
     title = f"<h2>{escape(w('scores.boxes'))}</h2>"
     if not found:
         return f'<div class="d">{title}<p class="d-sub">{escape(w("scores.boxes_none"))}</p></div>'
@@ -242,28 +253,36 @@ def _budget_row(c: BudgetCell, lens: Lens, names: Names) -> list[Cell]:
 
 
 def strata_table(scores: Sequence[Score], lens: Lens) -> str:
-    """Boxes by region and ISP."""
+    """Boxes by region and ISP; those whose score expired are counted apart."""
     w = lens.words
     groups: dict[tuple[str, str], list[Score]] = {}
+    expired: Counter[tuple[str, str]] = Counter()
     for s in scores:
-        groups.setdefault((s.box.get("device_region", ""), s.box.get("device_isp", "")), []).append(s)
+        place = (s.box.get("device_region", ""), s.box.get("device_isp", ""))
+        members = groups.setdefault(place, [])
+        if s.expired(lens.now):
+            expired[place] += 1
+        else:
+            members.append(s)
 
     def out(members: Sequence[Score]) -> int:
         return sum(s.state != SERVE for s in members)
 
     ranked = sorted(groups.items(), key=lambda item: (-out(item[1]), -len(item[1]), item[0]))
     heads = [(w("column.region"), ""), (w("column.isp"), ""), (w("scores.column.boxes"), "num")]
-    heads += [(w("scores.figure.reduce"), "num"), (w("scores.figure.drain"), "num"), (w("scores.column.mean"), "num")]
+    names = ("scores.figure.reduce", "scores.figure.drain", "scores.column.expired", "scores.column.mean")
+    heads += [(w(name), "num") for name in names]
     rows = []
     for (region, isp), members in ranked[:STRATA_SHOWN]:
-        counts = [sum(s.state == state for s in members) for state in (REDUCE, DRAIN)]
+        counts = [*(sum(s.state == state for s in members) for state in (REDUCE, DRAIN)), expired[region, isp]]
+        mean = _mean(members)
         rows.append(
             [
                 Cell(region or "–"),
                 Cell(isp or "–"),
                 Cell(fmt.count(len(members)), "num"),
                 *(Cell(fmt.count(n), "num" if n else "num muted") for n in counts),
-                Cell(fmt.significant(sum(s.value for s in members) / len(members), 2), "num"),
+                Cell("–" if mean is None else fmt.significant(mean, 2), "num"),
             ]
         )
     return f'<div class="d"><h2>{escape(w("scores.strata"))}</h2>{table(heads, rows)}</div>'
@@ -276,7 +295,10 @@ def box_head(s: Score, lens: Lens) -> str:
     """A box's score in words."""
     w = lens.words
     value = {name: _value(v) for name, v in (("value", s.value), ("low", s.low), ("high", s.high))}
-    title = w("scores.box", device=s.device, state=w(f"score.state.{s.state}"), **value)
+    state = w(f"score.state.{s.state}")
+    title = w("scores.box", device=s.device, state=state, **value)
+    if s.expired(lens.now):
+        title = w("scores.box_expired", device=s.device, state=state, span=lens.span(lens.now - s.expires_at), **value)
     place = w(
         "scores.box_place",
         model=s.box.get("model", "–"),

@@ -39,7 +39,7 @@ def _draw(context: Context, lens: Lens, chosen: Range) -> None:
     if not known:
         st.html(markup.blank(w("scores.empty"), [w("scores.empty_why"), w("scores.empty_do")]))
         return
-    found, budget = scores.summary(known), source.budget()
+    found, budget = scores.summary(known, lens.now), source.budget()
     details = [
         w("scores.computed", time=lens.clock(found.computed_at, seconds=True)),
         w("zone", zone=lens.zone_name()),

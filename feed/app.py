@@ -211,7 +211,7 @@ class Feed:
         now = self._clock()
         document = b'{"now":%d,"expired":%s,"score":%s,"history":%s}' % (
             now,
-            b"true" if now > entry.score.expires_at else b"false",
+            b"true" if entry.score.expired(now) else b"false",
             entry.full,
             json.dumps(history, separators=(",", ":")).encode(),
         )
@@ -234,12 +234,12 @@ class Feed:
 
     def _strata(self, scope: Scope) -> Answer:
         Query(scope).end("none")
-        budget = self.book.budget
+        budget, now = self.book.budget, self._clock()
         document = {
             "version": self.book.version,
             "computed_at": self.book.computed_at,
-            "age_s": max(0, self._clock() - self.book.computed_at) // SECOND_MS if self.book.computed_at else None,
-            "strata": self.book.strata(),
+            "age_s": max(0, now - self.book.computed_at) // SECOND_MS if self.book.computed_at else None,
+            "strata": self.book.strata(now),
             "budget": None if budget is None else json.loads(budget.to_json()),
             "exhausted": [] if budget is None else [dict(c.where) for c in budget.cells if c.exhausted],
         }

@@ -133,14 +133,18 @@ class Book:
         """What happened to a box since it first was anything but healthy, newest first."""
         return list(reversed(self._changes.get(device, ())))
 
-    def strata(self) -> list[dict[str, Any]]:
-        """Boxes by region and ISP: how many in which state, and their mean value."""
+    def strata(self, now: int) -> list[dict[str, Any]]:
+        """Boxes by region and ISP: how many in which state, and their mean value (None without any); those whose score
+        has expired count as that alone."""
         sums: dict[tuple[str, str], list[float]] = {}
         for entry in self._entries.values():
             box, score = entry.score.box, entry.score
-            row = sums.setdefault((box.get("device_region", ""), box.get("device_isp", "")), [0, 0, 0, 0.0])
-            row[_STATE_AT[score.state]] += 1
-            row[3] += score.value
+            row = sums.setdefault((box.get("device_region", ""), box.get("device_isp", "")), [0, 0, 0, 0, 0.0])
+            if score.expired(now):
+                row[3] += 1
+            else:
+                row[_STATE_AT[score.state]] += 1
+                row[4] += score.value
         return [
             {
                 "device_region": region,
@@ -148,9 +152,10 @@ class Book:
                 "boxes": int(serve + reduce + drain),
                 "reduced": int(reduce),
                 "drained": int(drain),
-                "mean_value": round(value / (serve + reduce + drain), 4),
+                "expired": int(expired),
+                "mean_value": round(value / boxes, 4) if (boxes := serve + reduce + drain) else None,
             }
-            for (region, isp), (serve, reduce, drain, value) in sorted(sums.items())
+            for (region, isp), (serve, reduce, drain, expired, value) in sorted(sums.items())
         ]
 
     def _remember(self, known: Entry | None, score: Score) -> None:

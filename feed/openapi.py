@@ -60,12 +60,23 @@ _CHANGE = _object(
         "reasons": {"type": "array", "items": {"enum": list(REASONS)}},
     }
 )
+_STRATUM = _object(
+    {
+        "device_region": {"type": "string"},
+        "device_isp": {"type": "string"},
+        "boxes": {"type": "integer", "description": "with a score that is valid"},
+        "reduced": {"type": "integer"},
+        "drained": {"type": "integer"},
+        "expired": {"type": "integer", "description": "boxes not heard of, whose score expired: in no other count"},
+        "mean_value": {"type": ["number", "null"], "description": "null: no score is valid"},
+    }
+)
 _STRATA = _object(
     {
         "version": _VERSION,
         "computed_at": _TIME,
         "age_s": {"type": ["integer", "null"]},
-        "strata": {"type": "array", "items": {"type": "object"}},
+        "strata": {"type": "array", "items": _STRATUM},
         "budget": {"type": ["object", "null"]},
         "exhausted": {"type": "array", "items": {"type": "object"}},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -220,13 +221,49 @@ def test_every_reason_has_words_with_its_numbers_in_both_languages() -> None:
 
 
 def test_expired_scores_say_that_the_scheduler_no_longer_heeds_them() -> None:
-    found = scores.summary([make_score("box-1", NOW - 20 * MINUTE_MS, 0.01, "drain")])
+    found = scores.summary([make_score("box-1", NOW - 20 * MINUTE_MS, 0.01, "drain")], NOW)
     assert plain(scores.sentence(found, None, make_lens())).startswith("The scores are 20 min old and fade to neutral")
+
+
+def test_a_box_that_is_not_heard_of_is_told_apart_once_its_score_expired() -> None:
+    live, absent = make_score("box-1", NOW, 0.9), make_score("box-2", NOW - HOUR_MS, 0.1, "drain")
+    lens = make_lens()
+    found = scores.summary([live, absent], NOW)
+    assert (found.boxes, found.states["drain"], found.expired, found.mean) == (1, 0, 1, 0.9)
+    assert sum(map(sum, found.bins.values())) == 1
+    said = "All 1 boxes with a score get their usual traffic. 1 more is not heard of, its score expired."
+    assert scores.sentence(found, None, lens) == said
+    chinese = scores.sentence(
+        scores.summary([live, absent, replace(absent, device="box-3")], NOW), None, make_lens("zh")
+    )
+    assert chinese.endswith("另有 2 个已失联，评分已过期。")
+    assert scores.removed([live, absent], NOW) == []
+    assert "box-2" not in scores.boxes_table([live, absent], "", lens)
+
+
+def test_a_place_whose_scores_all_expired_has_no_mean() -> None:
+    markup = scores.strata_table([make_score("box-2", NOW - HOUR_MS, 0.1, "drain")], make_lens())
+    assert re.findall(r'<td class="num[^"]*"[^>]*>([^<]*)</td>', markup) == ["0", "0", "0", "1", "–"]
+
+
+def test_scores_that_all_expired_can_still_be_drawn() -> None:
+    found, lens = scores.summary([make_score("box-2", NOW - HOUR_MS, 0.1, "drain")], NOW), make_lens()
+    assert scores.distribution_figure(found, lens)["layout"]["annotations"] == []
+    assert scores.distribution_title(found, lens) == "No score is valid any more"
+    assert [figure.value for figure in scores.key_figures(found, None, lens)][:3] == ["0", "0", "0"]
+
+
+def test_the_story_of_a_box_says_that_its_score_expired() -> None:
+    score = make_score("box-2", NOW - HOUR_MS, 0.1, "drain")
+    head = plain(scores.box_head(score, make_lens()))
+    assert "box-2: score expired 50 min ago and neutral since; it was drained, value 0.10" in head
+    assert "评分已于" in scores.box_head(score, make_lens("zh"))
+    assert "expired" not in scores.box_head(make_score("box-1", NOW), make_lens())
 
 
 def test_every_box_is_in_one_bin_and_an_exhausted_cell_is_marked() -> None:
     source = MadeScores(NOW)
-    found = scores.summary(source.all())
+    found = scores.summary(source.all(), NOW)
     assert sum(map(sum, found.bins.values())) == found.boxes == 43
     markup = scores.budget_table(source.budget(), make_lens(), {"c001": "Lark Live"})
     assert markup.index("hebei, unicom, Lark Live") < markup.index("everywhere")

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.health import DRAIN
+from contracts.times import HOUR_MS
 from feed.book import Book
 from tests.feed.builders import NOW, entry
 
@@ -83,9 +84,19 @@ def test_changes_of_a_box_are_remembered_newest_first_and_not_for_ever() -> None
 def test_strata_count_boxes_by_state() -> None:
     book = Book()
     book.apply([entry("a", 1), entry("b", 2, state=DRAIN), entry("c", 3, box={"device_region": "Tibet"})])
-    hebei, tibet = sorted(book.strata(), key=lambda row: row["device_region"])
+    hebei, tibet = sorted(book.strata(NOW), key=lambda row: row["device_region"])
     assert (hebei["boxes"], hebei["drained"], hebei["mean_value"]) == (2, 1, 0.575)
     assert (tibet["device_region"], tibet["device_isp"], tibet["boxes"]) == ("Tibet", "", 1)
+
+
+def test_an_expired_score_is_neither_drained_nor_part_of_the_mean() -> None:
+    book = Book()
+    book.apply([entry("a", 1), entry("b", 2, state=DRAIN, expires_at=NOW - HOUR_MS)])
+    book.apply([entry("c", 3, state=DRAIN, expires_at=NOW - HOUR_MS, box={"device_region": "Tibet"})])
+    hebei, tibet = book.strata(NOW)
+    counts = ("boxes", "reduced", "drained", "expired", "mean_value")
+    assert [hebei[name] for name in counts] == [1, 0, 0, 1, 0.95]
+    assert [tibet[name] for name in counts] == [0, 0, 0, 1, None]
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 8), st.integers(1, 60)), max_size=8), max_size=12), st.data())
