@@ -35,7 +35,7 @@ RIGHTS: dict[str, tuple[Right, ...]] = {
     "gateway": (*_INTAKE, *_topics(WRITE, topics.CHANGES), *_topics(READ, topics.REPORTS), *_REGISTRY),
     "intake": (
         *_INTAKE,
-        *_topics(READ, topics.RAW, topics.REGISTRY),
+        *_topics(READ, topics.RAW, topics.REPORTS, topics.REGISTRY),
         Right(READ, GROUP, "dipper-intake"),
     ),
     "worker": (

@@ -10,6 +10,7 @@ import pytest
 from contracts.arrow import HEARTBEAT, KIND_HEADER, batch, to_bytes
 from contracts.columns import REPORTS as COLUMNS
 from contracts.protocols import LogUnavailable, Record
+from contracts.rights import RIGHTS
 from contracts.topics import REPORTS
 from ingest import follower as following
 from ingest.follower import Follower
@@ -121,3 +122,17 @@ def test_a_gateway_that_cannot_follow_says_so_in_its_metrics(house):
     assert "dipper_gateway_follow_failing 0\n" in house.gateway.metrics_text()
     house.gateway._follower.error = "nobody answers"
     assert "dipper_gateway_follow_failing 1\n" in house.gateway.metrics_text()
+
+
+@pytest.mark.parametrize("component", ["gateway", "intake"])
+def test_who_learns_what_is_stored_may_read_it(tmp_path, monkeypatch, component):
+    asked = set()
+    with EmbeddedLog(tmp_path, partitions=1, group_commit_ms=1, min_free_bytes=0) as log:
+        real = log.reader
+        monkeypatch.setattr(log, "reader", lambda start: (asked.update(topic for topic, _ in start), real(start))[1])
+        learner = Follower(KnownReports(100, 32))
+        learner.catch_up(log, AT - 1)
+        learner.stop()
+    allowed = {r.name for r in RIGHTS[component] if (r.operation, r.resource) == ("Read", "topic")}
+    assert asked
+    assert asked <= allowed
