@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -27,6 +28,9 @@ STAFF_SCOPE = "history:read"
 _PATH = re.compile(r"/v1/customers/([A-Za-z0-9][A-Za-z0-9._:-]{0,63})/(quality|sla|incidents|services|months)")
 REQUESTS_PER_S, REQUESTS_BURST = 2.0, 20.0  # per token: a page of a customer's own asks a handful of questions
 AT_ONCE = 4  # queries that run at a time; others wait their turn
+REFUSALS_PER_S, REFUSALS_BURST = 1 / 60, 60.0  # noted one by one, per token; of all who have none, together
+_REFUSALS = (401, 405, 429)  # which nothing slows down
+NOBODY = "nobody"
 LONGEST_MS = 400 * DAY_MS
 
 
@@ -41,14 +45,35 @@ class People(Protocol):
 
 
 Audit = Callable[[str, str, str, int], None]
-"""(who, customer, what, status): called once per answer about a customer."""
+"""(who, customer, what, status): called once per answer about a customer; with customer "" of refusals not listed."""
+
+
+class _Noted:
+    """Notes answers. Refusals, of which anybody may cause any number, are noted at a bounded rate; those beyond it are
+    counted, and their number is noted as soon as the rate allows a line."""
+
+    def __init__(self, audit: Audit) -> None:
+        self._audit = audit
+        self._quota = Quota(REFUSALS_PER_S, REFUSALS_BURST)
+        self._left_out: Counter[tuple[str, int]] = Counter()
+
+    def __call__(self, who: str, customer: str, what: str, status: int, now: int) -> None:
+        """Note an answer, or count it."""
+        for key, n in list(self._left_out.items()):
+            if not self._quota.take(key[0], now):
+                self._audit(key[0], "", f"{n} more refusals, not listed", key[1])
+                del self._left_out[key]
+        if status in _REFUSALS and self._quota.take(who, now):
+            self._left_out[who, status] += 1
+            return
+        self._audit(who, customer, what, status)
 
 
 class CustomerApi:
     """An ASGI application for paths that begin with PREFIX. `clock`: ms UTC."""
 
     def __init__(self, store: Store, people: People, clock: Callable[[], int], audit: Audit) -> None:
-        self._store, self._people, self._clock, self._audit = store, people, clock, audit
+        self._store, self._people, self._clock, self._noted = store, people, clock, _Noted(audit)
         self._quota = Quota(REQUESTS_PER_S, REQUESTS_BURST)
         self._turns = asyncio.Semaphore(AT_ONCE)
 
@@ -80,7 +105,8 @@ class CustomerApi:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             answer = problem(Refusal(500, "internal", "this request failed; the log says where"))
         if customer:
-            self._audit(who or "nobody", customer, f"{scope['method'][:8]} {scope['path'][:120]}", answer.status)
+            what = f"{scope['method'][:8]} {scope['path'][:120]}"
+            self._noted(who or NOBODY, customer, what, answer.status, self._clock())
         await send_answer(send, answer, head=scope["method"] == "HEAD")
 
     def _admit(self, scope: Scope, customer: str) -> str:

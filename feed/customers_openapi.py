@@ -51,7 +51,7 @@ _INCIDENT = _object(
 _OLDEST: Schema = {
     "type": ["string", "null"],
     "format": "date-time",
-    "description": "when truncated: detected_at of the last one listed; ask again with an end just after it for the rest",
+    "description": "when truncated: detected_at of the last one listed; an end just after it asks for the rest",
 }
 _NAME: Schema = {"type": "string"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from contracts.entities import Customer
 from contracts.times import DAY_MS, HOUR_MS, from_rfc3339
-from feed.customers import OPENAPI, REQUESTS_BURST, CustomerApi
+from feed.customers import OPENAPI, REFUSALS_BURST, REQUESTS_BURST, CustomerApi
 from feed.customers_openapi import DOCUMENT
 from history.chdb_store import ChdbStore
 from history.objectives import record
@@ -219,6 +219,33 @@ def test_every_answer_about_a_customer_is_audited(store, alone):
         ("token-a", "acme", "GET /v1/customers/acme/services", 200),
         ("nobody", "beta", "GET /v1/customers/beta/sla", 401),
     ]
+
+
+def test_refusals_of_whoever_has_no_token_are_noted_up_to_a_limit_and_then_counted(store, alone):
+    entries, now = [], [NOW]
+    api = CustomerApi(store, People(), lambda: now[0], lambda *entry: entries.append(entry))
+    path = "/v1/customers/acme/services"
+    statuses = {ask(store, path, api=api)[0] for _ in range(1000)}
+    assert statuses == {401}  # told no different for it
+    assert entries == [("nobody", "acme", f"GET {path}", 401)] * int(REFUSALS_BURST)
+    entries.clear()
+    ask(store, path, "token-a", api=api)
+    assert entries == [("token-a", "acme", f"GET {path}", 200)]  # an answer is noted, whatever others do meanwhile
+    entries.clear()
+    now[0] += 2 * MINUTE
+    ask(store, path, api=api)
+    assert entries == [
+        ("nobody", "", f"{1000 - int(REFUSALS_BURST)} more refusals, not listed", 401),
+        ("nobody", "acme", f"GET {path}", 401),
+    ]
+
+
+def test_a_token_that_goes_on_after_its_quota_fills_no_log_either(store, alone):
+    entries = []
+    api = CustomerApi(store, People(), lambda: NOW, lambda *entry: entries.append(entry))
+    for _ in range(500):
+        ask(store, "/v1/customers/acme/months", "token-a", api=api)
+    assert len(entries) == int(REQUESTS_BURST) + int(REFUSALS_BURST)
 
 
 def test_the_document_is_open_and_other_methods_are_not(store, alone):
