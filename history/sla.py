@@ -24,6 +24,7 @@ Classes = NDArray[np.uint8]
 GOOD, BAD, UNMEASURED, NO_TRAFFIC, EXCLUDED, PENDING = range(6)
 LETTERS = "gbunxp"  # of the classes, in writing: good, bad, unmeasured, no traffic, excluded (maintenance), pending
 TOLERANCE = 1e-9  # of a minute's trials: targets are decimals, which floats only come near
+LEAST_EXPECTED = 0.5  # trials: of a service with a request now and then, a few silent boxes say nothing
 EPISODE_GAP_MINUTES = 10  # lost minutes that lie closer together belong to one story
 
 MET, MISSED, UNDECIDED, NO_DATA = "met", "missed", "undecided", "no_data"
@@ -32,12 +33,15 @@ _RUN = re.compile(rf"(\d+)([{LETTERS}])")
 
 def expected_unmeasured(total: Ints, coverage: Floats, placed: Floats, trials_per_request: Floats) -> Floats:
     """Trials expected but not measured, per minute: total x (1/coverage - 1); without any cover what the boxes placed
-    would have served (`placed` requests per minute) beyond what came. NaN: trials came, but nothing says what share.
-    `coverage` NaN: nothing was expected."""
+    would have served (`placed` requests per minute) beyond what came. Where other services' boxes are covered and
+    nothing was measured, what the silent boxes would have served, none below LEAST_EXPECTED. NaN: trials came, but
+    nothing says what share. `coverage` NaN: nothing was expected."""
+    usual = placed * trials_per_request
     with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = total * (1 / coverage - 1)
-    without = np.maximum(0.0, placed * trials_per_request - total)
-    found = np.where(coverage > 0, np.maximum(scaled, 0.0), without)
+        scaled = np.maximum(total * (1 / coverage - 1), 0.0)
+    silent = usual * (1 - coverage)
+    partly = np.where(total > 0, scaled, np.where(silent < LEAST_EXPECTED, 0.0, silent))
+    found = np.where(coverage > 0, partly, np.maximum(0.0, usual - total))
     return np.where(np.isnan(coverage), np.where(total > 0, np.nan, 0.0), found)
 
 

@@ -9,6 +9,7 @@ from contracts.histogram import THROUGHPUT_BASE_KB_PER_S, effective_threshold, l
 from contracts.sla import Month, ServiceLevel
 
 MINUTE, HOUR = 60_000, 3_600_000
+PER_BOX = 10.0  # requests per minute that a box usually serves
 OCT = Month(2026, 10)
 
 
@@ -38,7 +39,7 @@ class Row:
     throughput: tuple = ()
 
 
-def fill(store, rows, per_box=10.0, version=1):
+def fill(store, rows, per_box=PER_BOX, version=1):
     """Store rows with the coverage of their minutes; the first row of a customer's minute states it."""
     measured = [r for r in rows if r.requests]
     store.insert(
@@ -116,14 +117,19 @@ def trials(row, promised):
     return total, above if name == "latency" else total - above
 
 
-def letter(row, promised):
-    """Class of a minute of one service alone, by the definition; exact."""
+def letter(row, promised, hour):
+    """Class of a minute of one service alone, by the definition; exact. `hour`: rows of the hour up to the minute."""
     total, bad = trials(row, promised)
     if row.heard is None:
         return "u" if total else "n"
     if row.heard == 0:
         return "u" if row.requests == 0 else "?"
     missing = total * (Fraction(row.placed, row.heard) - 1)
+    if not total:  # what the boxes that were not heard usually serve of it
+        requests = sum(r.requests for r in hour)
+        share = Fraction(sum(trials(r, promised)[0] for r in hour), requests) if requests else 0
+        usual = (row.placed - row.heard) * int(PER_BOX) * share
+        missing = usual if usual >= Fraction(1, 2) else 0
     target = Fraction(str(promised.minute_target))
     if total + missing == 0:
         return "n"

@@ -53,10 +53,17 @@ def test_what_was_not_measured_is_as_the_measured_rest(count, cover):
     total, _ = count
     heard, placed = cover
     found = sla.expected_unmeasured(*arrays([total], [heard / placed], [float(placed)], [1.0]))[0]
-    if heard:
+    if heard and total:
         assert found == pytest.approx(float(total * (Fraction(placed, heard) - 1)))
     else:
-        assert found == max(0, placed - total)
+        assert found == pytest.approx(max(0, placed - heard - total))
+
+
+@pytest.mark.parametrize(("placed", "expected"), [(600.0, 60.0), (5.1, 0.51), (4.9, 0.0)])
+def test_where_nothing_was_measured_silent_boxes_would_have_served_their_usual_share(placed, expected):
+    """Of `placed` requests per minute, every second of the service, 80% come from boxes that were heard."""
+    found = sla.expected_unmeasured(*arrays([0, 0], [0.8, 1.0], [placed, placed], [0.5, 0.5]))
+    assert found.tolist() == pytest.approx([expected, 0.0])
 
 
 def test_silence_is_neither_good_nor_without_traffic():

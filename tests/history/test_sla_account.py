@@ -48,7 +48,7 @@ def test_every_minute_is_judged_by_the_definition(store, measure):
                 START + i * MINUTE,
                 requests,
                 chance.randint(0, requests) if chance.random() < 0.3 else requests // 100,
-                heard if requests or heard is None else 10,
+                heard,
                 sessions=sessions,
                 stalled=chance.randint(0, sessions),
                 hits=chance.randint(0, requests),
@@ -60,7 +60,7 @@ def test_every_minute_is_judged_by_the_definition(store, measure):
     fill(store, [Row(row.minute, customer="beta") for row in rows])  # the network is heard all the time
     promised = level(**measure)
     found = letters(judged(store, promised, through=START + 400 * MINUTE))
-    wanted = [letter(row, promised) for row in rows]
+    wanted = [letter(row, promised, rows[max(0, i - 59) : i + 1]) for i, row in enumerate(rows)]
     assert {"g", "b", "n"} <= set(wanted)
     assert found[:400] == wanted
     assert set(found[400:]) == {"p"}
@@ -119,6 +119,42 @@ def test_silence_of_a_customers_boxes_is_unmeasured(store):
     # Nothing expected while others were heard: no traffic.
     assert letters(document)[:30] == ["g"] * 10 + ["u"] * 10 + ["n"] * 10
     assert document["trials"]["unmeasured"] == pytest.approx(1_000)
+
+
+def both(i, heard, vod=700, compute=300):
+    """A minute of two services on boxes of their own, seven and three."""
+    rows = [Row(START + i * MINUTE, vod, heard=heard), Row(START + i * MINUTE, compute, heard=heard, service="compute")]
+    return [row for row in rows if row.requests]
+
+
+def test_silence_of_one_services_boxes_is_unmeasured_while_another_service_is_heard(store):
+    rows = [row for i in range(10) for row in both(i, heard=10)]
+    rows += [row for i in range(10, 70) for row in both(i, heard=7, compute=0)]
+    rows += [row for i in range(70, 80) for row in both(i, heard=10)]
+    fill(store, rows, per_box=100.0)
+    compute = judged(store, level(name="acme-compute", service="compute"), START + 80 * MINUTE)
+    # Placement, and with it what is expected, is remembered for an hour.
+    assert compute["classes"].startswith("10g59u1n10g")
+
+
+def test_a_service_that_stops_while_its_boxes_report_has_no_traffic(store):
+    rows = [row for i in range(10) for row in both(i, heard=10)]
+    rows += [row for i in range(10, 80) for row in both(i, heard=10, compute=0)]
+    fill(store, rows, per_box=100.0)
+    compute = judged(store, level(name="acme-compute", service="compute"), START + 80 * MINUTE)
+    assert compute["classes"].startswith("10g70n")
+
+
+def test_a_service_with_a_request_now_and_then_is_not_expected_of_one_silent_box_in_a_thousand(store):
+    rows = []
+    for i in range(60):
+        cover = {"heard": 999, "placed": 1000}
+        rows.append(Row(START + i * MINUTE, 10_000, **cover))
+        if i % 10 == 0:
+            rows.append(Row(START + i * MINUTE, 20, service="live", **cover))
+    fill(store, rows)
+    live = judged(store, level(name="acme-live", service="live"), START + 60 * MINUTE)
+    assert live["classes"].startswith("1g9n" * 6)
 
 
 def test_silence_of_the_whole_network_is_unmeasured_however_long(store):
