@@ -13,6 +13,7 @@ from contracts.incidents import Action, Incident
 from contracts.protocols import Registry
 from contracts.releases import Release
 from contracts.sla import Month
+from contracts.thresholds import Thresholds
 from dashboards.model import Books, CustomerSeries, Fleet, Intake, Sums
 from dashboards.people import CUSTOMER, OPERATOR, Person
 from dashboards.tenant_view import TenantBackend, TenantRegistry, TenantView
@@ -154,7 +155,7 @@ class Context:
     whoever reaches these pages is an operator. `tenant`: what a customer may see of history. `audit` notes who did
     what (who, customer, what, status). `share`: makes a link to a report (customer, month, language). `accounts`: those
     of people, for admins (access.Account). `releases`: roll-outs and verdicts; `scores`: health scores; either None:
-    this process does not have them."""
+    this process does not have them. `thresholds`: those that detection has in force without a promise."""
 
     backend: Backend
     registry: Registry
@@ -170,11 +171,18 @@ class Context:
     accounts: Callable[[], Sequence[Any]] | None = None
     releases: Releases | None = None
     scores: Scores | None = None
+    thresholds: Callable[[], Thresholds] = Thresholds
 
     def who(self, local_name: str) -> Person:
         """Who looks; `local_name` for whoever has no account because there are none. Raises NotSignedIn."""
         person = None if self.person is None else self.person()
         return person or Person(local_name, OPERATOR)
+
+    def threshold(self, customer: str, service: str, measure: str) -> float | None:
+        """From where on detection calls a request of a customer's service bad, in ms or kB/s; None for a measure that
+        needs no threshold. Without a customer what counts without a promise, without a service that of deliveries."""
+        known = self.registry.customer(customer) if customer else None
+        return self.thresholds().in_force(known.objectives if known else (), service, measure)
 
     def scoped(self, person: Person) -> Context:
         """All that a customer's account may see: nothing but what is named here, whatever fields there will be."""

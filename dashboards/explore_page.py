@@ -35,7 +35,8 @@ def _draw(context: Context, lens: Lens, chosen: Range) -> None:
     end = chosen.bounds(lens.now)[1]
     try:
         ask = explore_url.read(st.query_params)
-        question = ask.question(end - chosen.length_ms, end)
+        usual = context.threshold(ask.only("customer"), ask.only("service"), ask.measure)
+        question = ask.question(end - chosen.length_ms, end, usual)
         head = st.container()
         _controls(context, ask, question, lens)
         begun = time.perf_counter()
@@ -119,7 +120,7 @@ def _controls(context: Context, ask: Ask, question: CellQuestion, lens: Lens) ->
     if ask.measure in WITH_THRESHOLD:
         unit = "ms" if ask.measure == "slow_requests" else "kbs"
         with places[4]:
-            st.session_state["x-threshold"] = float(ask.effective_threshold or 0.0)
+            st.session_state["x-threshold"] = float(question.threshold or 0.0)
             st.number_input(
                 w(f"explore.threshold_{unit}"), min_value=0.1, key="x-threshold", on_change=_changed,
                 args=("threshold", ask),

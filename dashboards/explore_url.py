@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
 from contracts.errors import ContractError
+from contracts.thresholds import Thresholds
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, from_rfc3339, minute_of, rfc3339
 from history.query_cells import WITH_THRESHOLD, CellQuestion
 
 VIEWS = ("line", "table", "heat")
 NAMES = ("m", "by", "where", "without", "view", "from", "to", "step", "threshold")
-THRESHOLDS = {"slow_requests": 1_000.0, "low_throughput": 500.0}  # where nobody says otherwise: ms, kB/s
 MAX_TEXT = 4_000
 # A span's steps where nobody chose: (up to, step).
 _STEPS = (
@@ -39,8 +39,9 @@ class Ask:
     step_ms: int | None = None
     threshold: float | None = None
 
-    def question(self, start: int, end: int) -> CellQuestion:
-        """The question over [start, end), or over the fixed span; a line starts on its grid. Raises ContractError."""
+    def question(self, start: int, end: int, usual: float | None = None) -> CellQuestion:
+        """The question over [start, end), or over the fixed span; a line starts on its grid. `usual`: the threshold
+        where none is asked for. Raises ContractError."""
         start, end = self.span or (start, end)
         step = None
         if self.view == "line":
@@ -48,14 +49,13 @@ class Ask:
             start -= start % step
         if self.view == "heat" and len(self.by) != 2:
             raise ContractError(_BAD, "by", "two dimensions for a heat map", ", ".join(self.by))
-        return CellQuestion(
-            self.measure, start, end, self.by, self.where, self.without, step, self.effective_threshold
-        )  # fmt: skip
+        threshold = usual if self.threshold is None else self.threshold
+        return CellQuestion(self.measure, start, end, self.by, self.where, self.without, step, threshold)
 
-    @property
-    def effective_threshold(self) -> float | None:
-        """The threshold given, or the usual one of a measure that needs one."""
-        return self.threshold if self.threshold is not None else THRESHOLDS.get(self.measure)
+    def only(self, dimension: str) -> str:
+        """The one value that a dimension is kept to; "" where it is none or several."""
+        values = self.where.get(dimension, ())
+        return values[0] if len(values) == 1 else ""
 
 
 def auto_step(span_ms: int) -> int:
@@ -80,7 +80,8 @@ def read(query: Mapping[str, str]) -> Ask:
     )
     if ask.view not in VIEWS:
         raise ContractError(_BAD, "view", f"one of {', '.join(VIEWS)}", ask.view)
-    ask.question(0, HOUR_MS) if ask.span is None else ask.question(*ask.span)
+    start, end = ask.span or (0, HOUR_MS)
+    ask.question(start, end, Thresholds().usual("", ask.measure))
     return ask
 
 

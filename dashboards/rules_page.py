@@ -12,7 +12,6 @@ from contracts.entities import Change
 from contracts.times import DAY_MS, MINUTE_MS
 from dashboards import frontend, guard, markup, matched, pipeline, rules
 from dashboards.context import Context
-from dashboards.explore_url import THRESHOLDS
 from dashboards.lens import Lens
 from dashboards.state import Range
 from history.query_cells import MAX_VALUES, RATIOS, CellQuestion
@@ -36,7 +35,7 @@ def _draw(context: Context, lens: Lens, chosen: Range) -> None:
     measure = st.query_params.get(MEASURE, RATIOS[0])
     measure = measure if measure in RATIOS else RATIOS[0]
     start, end = chosen.bounds(lens.now)
-    question = CellQuestion(measure, start, end, threshold=THRESHOLDS.get(measure))
+    question = CellQuestion(measure, start, end, threshold=context.threshold("", "", measure))
     found, apart = _found(context, question)
     status = guard.status_of(context)
     details = [

@@ -123,14 +123,16 @@ def _boxes_figure(incident: Incident, boxes: Boxes | None, lens: Lens) -> Figure
     return Figure(w("triage.boxes_affected"), fmt.count(boxes.failing), w("triage.boxes_of", n=fmt.count(boxes.served)))
 
 
-def explore_link(incident: Incident, where: Mapping[str, str], lens: Lens, measure: str) -> str:
-    """The address of Explore with exactly this claim's filter and time."""
+def explore_link(
+    incident: Incident, where: Mapping[str, str], lens: Lens, measure: str, threshold: float | None = None
+) -> str:
+    """The address of Explore with exactly this claim's filter, time and threshold."""
     chosen = {d: (v,) for d, v in where.items() if d != "device"}
     if len(incident.customers) == 1:
         chosen.setdefault("customer", incident.customers)
     if len(incident.services) == 1:
         chosen.setdefault("service", incident.services)
-    ask = Ask(measure, (), chosen, (), "line", span_of(incident, lens.now))
+    ask = Ask(measure, (), chosen, (), "line", span_of(incident, lens.now), threshold=threshold)
     return "/explore?" + urlencode({**explore_url.write(ask), "lang": lens.words.language})
 
 
@@ -143,8 +145,9 @@ def span_of(incident: Incident, now: int) -> tuple[int, int]:
     return start - start % MINUTE_MS, end - end % MINUTE_MS
 
 
-def causes_table(incident: Incident, lens: Lens, names: Names) -> str:
-    """Ranked causes with the share they explain, both counts, and what selects the same rows."""
+def causes_table(incident: Incident, thresholds: Mapping[str, float], lens: Lens, names: Names) -> str:
+    """Ranked causes with the share they explain, both counts, and what selects the same rows. `thresholds`: in force,
+    by measure that needs one."""
     w = lens.words
     if not incident.causes:
         verdict = w(f"incident.verdict.{incident.verdict}")
@@ -152,11 +155,13 @@ def causes_table(incident: Incident, lens: Lens, names: Names) -> str:
         return f'<div class="d"><h2>{escape(w("triage.no_causes", verdict=verdict))}</h2>{reason}</div>'
     heads = [("", ""), (w("triage.share"), "fill"), ("", "num"), (w("triage.bad_expected"), "num")]
     heads += [(w("triage.of"), "num"), ("", "num")]
-    rows = [_cause_row(cause, incident, lens, names) for cause in incident.causes]
+    rows = [_cause_row(cause, incident, thresholds, lens, names) for cause in incident.causes]
     return f'<div class="d d-causes"><h2>{escape(w("triage.causes"))}</h2>{table(heads, rows)}</div>'
 
 
-def _cause_row(cause: Cause, incident: Incident, lens: Lens, names: Names) -> list[Cell]:
+def _cause_row(
+    cause: Cause, incident: Incident, thresholds: Mapping[str, float], lens: Lens, names: Names
+) -> list[Cell]:
     w = lens.words
     name = escape(incident_text.where_text(cause.where, lens, names))
     notes = [] if cause.answer else [w("triage.candidate")]
@@ -167,7 +172,7 @@ def _cause_row(cause: Cause, incident: Incident, lens: Lens, names: Names) -> li
     under = f'<span class="state muted">{escape("; ".join(notes))}</span>' if notes else ""
     width = max(0.0, min(1.0, cause.share)) * 100
     css = "d-share" if cause.answer else "d-share weak"
-    link = escape(explore_link(incident, cause.where, lens, cause.measure))
+    link = escape(explore_link(incident, cause.where, lens, cause.measure, thresholds.get(cause.measure)))
     return [
         Cell(css="cause", html=f"{name}{under}"),
         Cell(css="fill", html=f'<div class="{css}" style="width:{width:.1f}%"></div>'),

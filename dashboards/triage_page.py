@@ -20,7 +20,7 @@ from dashboards.context import Context
 from dashboards.lens import Lens
 from dashboards.state import Range
 from dashboards.viewer import customers
-from history.query_cells import WITH_THRESHOLD, CellQuestion
+from history.query_cells import CellQuestion
 
 EXEMPLARS = 8
 PARAMETERS = ("incident", "drill", "heat")
@@ -103,7 +103,7 @@ def _incident(context: Context, incident: Incident, lens: Lens, names: Mapping[s
     if series is not None:
         _over_time(context, incident, series, [c for c in changes if c.id in joined], lens, names)
     if incident.kind == "quality":
-        st.html(triage.causes_table(incident, lens, names))
+        st.html(triage.causes_table(incident, _thresholds(context, incident), lens, names))
     notes = {c.id: (c.author, c.note) for c in changes}
     st.html(triage.changes_table(incident, notes, lens, names))
     if series is not None:
@@ -137,14 +137,16 @@ def _worst(incident: Incident) -> SeriesEvidence | None:
 
 def _question(context: Context, series: SeriesEvidence, **more: Any) -> CellQuestion:
     """About the rows of one series."""
-    threshold = None
-    if series.measure in WITH_THRESHOLD:
-        customer = context.registry.customer(series.customer)
-        objectives = customer.objectives if customer else ()
-        kept = [o.threshold for o in objectives if (o.service, o.measure) == (series.service, series.measure)]
-        threshold = kept[0] if kept and kept[0] else explore_url.THRESHOLDS[series.measure]
+    threshold = context.threshold(series.customer, series.service, series.measure)
     where = {"customer": (series.customer,), "service": (series.service,), **more.pop("where", {})}
     return CellQuestion(series.measure, where=where, threshold=threshold, **more)
+
+
+def _thresholds(context: Context, incident: Incident) -> dict[str, float]:
+    """By measure that which is in force for the series of it that says most surely what is wrong."""
+    surest = {s.measure: s for s in sorted(incident.series, key=lambda s: (s.nats, s.bad - s.expected))}
+    found = {m: context.threshold(s.customer, s.service, m) for m, s in surest.items()}
+    return {measure: threshold for measure, threshold in found.items() if threshold is not None}
 
 
 def _drill() -> dict[str, tuple[str, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 from dipper.cluster import (
     add_process_parser,
     add_store_argument,
+    live_policy,
     opened_log,
     opened_replica,
     opened_store,
@@ -23,7 +24,8 @@ EXAMPLES = """\
 
 --host must be a loopback address; DIPPER_PAGES opens a listener for people elsewhere, who have to log in
 (docs/accounts.md). Pages read history, and customers and accounts from the registry on Kafka; what people do to
-incidents they write to the topic incident.actions.
+incidents they write to the topic incident.actions. Give them the policy file of `dipper triage`:
+what pages call slow is then what detection calls slow.
 """
 
 
@@ -48,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         log = stack.enter_context(opened_log(process, policy, "dashboards"))
         registry = stack.enter_context(opened_replica(process, "dashboards"))
         store = stack.enter_context(opened_store(process, read_only=True))
-        shell = PagesShell(process, log, store, registry, [store_part(store)], limits)
+        live = live_policy(process, policy, log, ("detector",), lambda: False)
+        shell = PagesShell(process, log, store, registry, [store_part(store)], limits, live)
         lines = lambda s: [("pages", s.address), ("health", f"{s.address}/readyz")]  # noqa: E731
         uvloop.run(shell.run(ready=lambda s: say(lines(s))))
     return 0

@@ -1,12 +1,14 @@
-"""What the pages are given beside history: health scores from the feed's book, verdicts on roll-outs."""
+"""What the pages are given beside history: health scores from the feed's book, verdicts on roll-outs, thresholds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from contracts.health import BudgetState, Score
 from contracts.protocols import Log, Store
+from contracts.thresholds import Thresholds
 from dashboards.report.fonts import VARIABLE
 from dashboards.shared import SharedReleases
 from dipper.feed_side import StoredReleases
@@ -65,3 +67,8 @@ def operations(scores: FeedScores, store: Store, clock: Callable[[], int]) -> di
         "scores": scores,
         "report_font": environment().get(VARIABLE),
     }
+
+
+def thresholds_of(policy: Mapping[str, Mapping[str, Any]]) -> Thresholds:
+    """What detection calls bad without a promise, as a policy says."""
+    return Thresholds(**{field.name: policy["detector"][field.name] for field in fields(Thresholds)})

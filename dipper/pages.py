@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -15,13 +16,15 @@ from dashboards.server import mount, streamlit_app
 from dipper.clock import wall_clock
 from dipper.customer_side import CustomerSide
 from dipper.incident_operations import record_action
+from dipper.live_policy import LivePolicy
 from dipper.metrics import NO_LABELS, Reading
-from dipper.page_sources import FollowedScores, operations
-from dipper.parts import Base, RegistryPart, WatchSettings
+from dipper.page_sources import FollowedScores, operations, thresholds_of
+from dipper.parts import Base, RegistryPart, SettingsPart, ThreadPart, WatchSettings
 from dipper.people_side import PeopleSide
 from dipper.settings import ProcessSettings, environment
 from dipper.shell import Opening, Shell, beside
 from dipper.watch import Part, Watch
+from dipper.worker import Worker
 from ingest.bind import Door, check_bind
 
 DOORS = (Door("pages", False, "people elsewhere have DIPPER_PAGES"),)
@@ -41,7 +44,8 @@ class HistoryPart(Base):
 
 
 class PagesShell(Shell):
-    """Pages, what customers reach, and health on one loopback listener."""
+    """Pages, what customers reach, and health on one loopback listener. `live`: the policy that detection has in force,
+    for pages to count as it does."""
 
     def __init__(
         self,
@@ -51,16 +55,26 @@ class PagesShell(Shell):
         registry: Any,
         needs: Sequence[Part],
         limits: WatchSettings,
+        live: LivePolicy,
     ) -> None:
         check_bind(process.local.host, DOORS)
+        self._live = live
         self._log = log
         self._store = store
         self._registry = registry
         self._customers = CustomerSide(store, registry, wall_clock, process.data, environment())
         self._people = PeopleSide(process, registry, store, process.data, environment(), lambda: self.address)
         self._backend = HistoryBackend(store)
-        parts = [HistoryPart(self._backend), RegistryPart(registry.status, limits), *needs]
-        super().__init__(process, Watch("dashboards", parts, wall_clock, silent_after_ms=limits.silent_after_ms))
+        settings = Worker("settings", live.step, wall_clock, random.Random())
+        parts = [
+            HistoryPart(self._backend),
+            RegistryPart(registry.status, limits),
+            *needs,
+            SettingsPart(live.status),
+            ThreadPart(settings, limits),
+        ]
+        watch = Watch("dashboards", parts, wall_clock, silent_after_ms=limits.silent_after_ms)
+        super().__init__(process, watch, [settings])
 
     def listeners(self) -> list[Opening]:
         """One, and people's own where it is named."""
@@ -79,6 +93,7 @@ class PagesShell(Shell):
             now=wall_clock,
             status=lambda: self._backend.pipeline(wall_clock()),
             act=partial(record_action, self._log),
+            thresholds=lambda: thresholds_of(self._live.in_force()),
             **operations(scores, self._store, wall_clock),
             **self._people.fields(),
         )

@@ -23,7 +23,7 @@ from dipper.engine import Engine
 from dipper.feed_side import FeedSide
 from dipper.incident_operations import record_action
 from dipper.operations import Operations, Parts
-from dipper.page_sources import FeedScores, operations
+from dipper.page_sources import FeedScores, operations, thresholds_of
 from dipper.parts import (
     FeedPart,
     GatewayPart,
@@ -188,6 +188,7 @@ class Service(Shell):
             status=lambda: {**backend.pipeline(self.engine.clock()), "lag_s": self._lag_s()},
             demo=self._demo,
             act=partial(record_action, self.engine.log),
+            thresholds=lambda: thresholds_of(self.engine.policy),
             **operations(scores, self.engine.store, self.engine.clock),
             **self.people.fields(),
         )

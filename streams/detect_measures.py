@@ -12,6 +12,7 @@ import numpy.typing as npt
 from contracts.columns import FAILURE_NAMES
 from contracts.entities import MEASURES, Objective
 from contracts.histogram import COMPUTE_SERVICE, THROUGHPUT_BASE_KB_PER_S, latency_base_ms, threshold_cell
+from contracts.thresholds import Thresholds
 from streams.incident_settings import DetectorSettings
 
 Ints = npt.NDArray[np.int64]
@@ -36,7 +37,7 @@ class Promises:
 
     def __init__(self, objectives: Iterable[Objective], settings: DetectorSettings) -> None:
         self._by_series = {(o.customer, o.service, o.measure): o for o in objectives}
-        self._settings = settings
+        self._thresholds = Thresholds(settings.slow_ms, settings.slow_task_ms, settings.low_kb_per_s)
 
     def allowed(self, customer: str, service: str, measure: str) -> float:
         """1 - target; NaN without an objective."""
@@ -45,17 +46,17 @@ class Promises:
 
     def slow_cell(self, customer: str, service: str) -> int:
         """First latency cell that counts as slow."""
-        default = self._settings.slow_task_ms if service == COMPUTE_SERVICE else self._settings.slow_ms
-        return threshold_cell(self._threshold(customer, service, "slow_requests", default), latency_base_ms(service))
+        return threshold_cell(self._threshold(customer, service, "slow_requests"), latency_base_ms(service))
 
     def low_cell(self, customer: str, service: str) -> int:
         """First throughput cell that counts as high enough."""
-        threshold = self._threshold(customer, service, "low_throughput", self._settings.low_kb_per_s)
-        return threshold_cell(threshold, THROUGHPUT_BASE_KB_PER_S)
+        return threshold_cell(self._threshold(customer, service, "low_throughput"), THROUGHPUT_BASE_KB_PER_S)
 
-    def _threshold(self, customer: str, service: str, measure: str, default: float) -> float:
+    def _threshold(self, customer: str, service: str, measure: str) -> float:
         objective = self._by_series.get((customer, service, measure))
-        return default if objective is None or objective.threshold is None else objective.threshold
+        threshold = self._thresholds.in_force(() if objective is None else (objective,), service, measure)
+        assert threshold is not None  # both measures have one
+        return threshold
 
 
 def measures_of(rows: Any, promises: Promises) -> BadOfTotal:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from anomaly.detect import DetectSettings
+from contracts.thresholds import Thresholds
 from contracts.times import MINUTE_MS
 from streams.settings import SettingsError
 
@@ -29,9 +30,9 @@ class DetectorSettings:
     warm_up_minutes: int = 60
     false_per_series_day: float = 0.0004
     min_excess: float = 20.0
-    slow_ms: float = 1_000.0
-    slow_task_ms: float = 600_000.0
-    low_kb_per_s: float = 250.0
+    slow_ms: float = Thresholds().slow_ms
+    slow_task_ms: float = Thresholds().slow_task_ms
+    low_kb_per_s: float = Thresholds().low_kb_per_s
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_coverage <= 1.0:

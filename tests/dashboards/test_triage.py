@@ -77,13 +77,13 @@ def test_the_heat_map_escapes_and_each_cell_says_what_it_picks() -> None:
 
 
 def test_a_cause_shows_both_counts_what_selects_the_same_rows_and_its_own_address() -> None:
-    text = triage.causes_table(INCIDENTS[0], LENS, NAMES)
+    text = triage.causes_table(INCIDENTS[0], {}, LENS, NAMES)
     assert "1\u2009203 / 152" in text
     assert "same rows as client ISP = China Unicom, client region = Hebei, firmware = 2.3.1, model = m1" in text
     assert "nearly the same rows as firmware = 2.3.1" in text
     link = triage.explore_link(make_incident(NOW, customers=("c001",)), WHERE, LENS, "stalled_sessions")
     assert "where=client_isp%3AChina+Unicom%3Bclient_region%3AHebei%3Bfirmware%3A2.3.1%3Bcustomer%3Ac001" in link
-    diffuse = triage.causes_table(INCIDENTS[1], LENS, NAMES)
+    diffuse = triage.causes_table(INCIDENTS[1], {}, LENS, NAMES)
     assert "no single cause" in diffuse
 
 

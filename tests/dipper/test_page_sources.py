@@ -11,8 +11,10 @@ import pytest
 
 from contracts.health import BUDGET, BUDGET_KEY, SCORE, BudgetState, Score
 from contracts.protocols import Record
+from contracts.thresholds import Thresholds
 from contracts.topics import HEALTH_SCORES
-from dipper.page_sources import FollowedScores, operations
+from dipper.page_sources import FollowedScores, operations, thresholds_of
+from dipper.settings import load_policy
 from tests.history.builders import MemoryLog
 
 NOW = 1_760_000_000_000
@@ -63,3 +65,10 @@ def test_the_font_of_reports_is_the_settings(monkeypatch: pytest.MonkeyPatch) ->
     assert fields["report_font"] == "/fonts/a.ttf:/fonts/b.ttf"
     monkeypatch.delenv("DIPPER_REPORT_FONT")
     assert operations(FollowedScores(MemoryLog()), store, lambda: NOW)["report_font"] is None
+
+
+def test_pages_are_given_the_thresholds_that_detection_has() -> None:
+    policy = load_policy()
+    assert thresholds_of(policy) == Thresholds(slow_ms=1_000.0, slow_task_ms=600_000.0, low_kb_per_s=250.0)
+    stricter = {**policy, "detector": {**policy["detector"], "slow_ms": 700.0}}
+    assert thresholds_of(stricter).slow_ms == 700.0
