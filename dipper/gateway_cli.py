@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 from dipper.clock import wall_clock
@@ -45,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(opened_log(process, policy, "gateway"))
         registry = stack.enter_context(opened_replica(process, "gateway"))
-        gateway = Gateway(log, registry, settings_of(GatewaySettings, policy["gateway"]), wall_clock)
+        # Boxes may send a report again to another gateway: each learns what the others store.
+        settings = replace(settings_of(GatewaySettings, policy["gateway"]), follow=True)
+        gateway = Gateway(log, registry, settings, wall_clock)
         uvloop.run(GatewayShell(process, gateway, log, registry, limits).run(ready=announce))
     return 0
 
