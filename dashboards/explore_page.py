@@ -249,8 +249,11 @@ def _boxes(context: Context, question: CellQuestion, lens: Lens) -> None:
         if job is None or not job.running:
             label = w("explore.raw_start", span=lens.span(whole.end - whole.start))
             if st.button(label, key="x-scan"):
-                st.session_state[_SCAN] = scans.start(whole, context.backend.scan(whole))
-                job = st.session_state[_SCAN]
+                started = scans.start(whole, context.backend.scan(whole))
+                if started is None:
+                    st.html(markup.notice([w("explore.raw_busy", n=scans.MOST)], late=True))
+                else:
+                    st.session_state[_SCAN] = job = started
         if job is not None:
             guard.live(_scan, 1.0 if job.running else 3_600.0)(lens.words.language)
 

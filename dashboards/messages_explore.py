@@ -119,5 +119,9 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Stopped: only {done} of {whole} is in these figures, {start} to {end}.",
         "已停止：下列数字只含 {whole}中的 {done}，{start} 至 {end}。",
     ),
+    "explore.raw_busy": (
+        "{n} scans run already, of all viewers. Try again when one of them has ended.",
+        "所有用户合计已有 {n} 个扫描在运行。待其中一个结束后请重试。",
+    ),
     "explore.raw_failed": ("The scan ended early: {why}", "扫描提前结束：{why}"),
 }

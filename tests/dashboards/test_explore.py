@@ -201,3 +201,34 @@ def test_boxes_are_told_apart_by_a_scan() -> None:
     app.run()
     assert "box-0007" in markup(app)
     assert app.session_state["scan"].whole
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "2 scans run already, of all viewers. Try again when one of them has ended."),
+     ("zh", "所有用户合计已有 2 个扫描在运行。待其中一个结束后请重试。")],
+)  # fmt: skip
+def test_a_scan_that_finds_no_place_says_so(language: str, said: str) -> None:
+    set_context(make_context())
+    hold = threading.Event()
+
+    def waiting():  # type: ignore[no-untyped-def]
+        assert hold.wait(30)
+        yield Scan(START)
+
+    question = CellQuestion("failures", START, START + HOUR_MS)
+    jobs = [scans.start(question, waiting()) for _ in range(scans.MOST)]
+    try:
+        app = open_page("explore", range="1h", lang=language)
+        app.button(key="x-scan").click().run()
+        assert said in markup(app)
+        assert "scan" not in app.session_state
+    finally:
+        hold.set()
+        for job in jobs:
+            assert job is not None
+            job.thread.join(10)
+    app.button(key="x-scan").click().run()
+    app.session_state["scan"].thread.join(10)
+    assert said not in markup(app)
+    assert app.session_state["scan"].whole
