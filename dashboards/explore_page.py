@@ -266,6 +266,7 @@ def _draw_scan(context: Context, lens: Lens) -> None:
     del context
     w = lens.words
     job: scans.Job = st.session_state[_SCAN]
+    job.look()
     newest, question = job.newest, job.question
     whole_ms, done_ms = question.end - question.start, question.end - newest.reached
     said = {"whole": lens.span(whole_ms), "done": lens.span(done_ms), "rows": lens.compact(newest.rows)}

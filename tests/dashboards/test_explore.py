@@ -148,6 +148,32 @@ def test_a_scan_can_be_stopped_between_pieces() -> None:
     assert (job.running, job.whole, job.newest.rows, job.why) == (False, False, 6, "")
 
 
+def test_a_scan_that_nobody_looks_at_any_more_ends_and_one_that_is_looked_at_goes_on() -> None:
+    question = CellQuestion("failures", START, START + HOUR_MS)
+    now = [0.0]
+
+    def scanned(*, watched: bool) -> scans.Job:
+        begun = threading.Event()
+
+        def pieces():  # type: ignore[no-untyped-def]
+            assert begun.wait(10)
+            for part in (3, 2, 1, 0):
+                now[0] += 50.0
+                if watched:
+                    job.look()
+                yield Scan(START + part * HOUR_MS // 4, 4 - part)
+
+        job = scans.start(question, pieces(), clock=lambda: now[0])
+        assert job is not None
+        begun.set()
+        job.thread.join(10)
+        return job
+
+    left = scanned(watched=False)  # unseen for 50 s, 100 s, 150 s: two minutes are over
+    assert (left.running, left.whole, left.newest.rows, left.why) == (False, False, 3, "")
+    assert scanned(watched=True).whole
+
+
 def test_no_more_than_two_scans_run_at_once_and_errors_are_told() -> None:
     question = CellQuestion("failures", START, START + HOUR_MS)
     hold = threading.Event()
