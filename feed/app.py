@@ -103,7 +103,7 @@ class Feed:
         try:
             name = self._admit(scope)
             if scope["path"] == STREAM and not head:
-                await self.streams.serve(scope, receive, send, name)
+                await self.streams.serve(scope, receive, send, name, lambda: self._name_of(scope) is not None)
                 return
             answer = await self._answer(scope)
         except Refusal as refusal:
@@ -118,8 +118,7 @@ class Feed:
             raise Refusal(405, "method", f"method: expected GET, HEAD, got {scope['method'][:20]}", "method")
         if scope["path"] == OPENAPI:
             return ""
-        kind, _, token = header(scope, "authorization").partition(" ")
-        name = self._tokens.check_api_token(token.strip(), SCOPE) if kind.lower() == "bearer" else None
+        name = self._name_of(scope)
         if name is None:
             raise Refusal(
                 401, "bad_token", f"authorization: expected Bearer and a token with scope {SCOPE}", "authorization"
@@ -130,6 +129,11 @@ class Feed:
         if not self._ready():
             raise Refusal(503, "not_ready", "the feed reads what was published before", retry_after_s=2)
         return name
+
+    def _name_of(self, scope: Scope) -> str | None:
+        """Name of the token a request comes with, None if it is not accepted."""
+        kind, _, token = header(scope, "authorization").partition(" ")
+        return self._tokens.check_api_token(token.strip(), SCOPE) if kind.lower() == "bearer" else None
 
     async def _answer(self, scope: Scope) -> Answer:
         path: str = scope["path"]

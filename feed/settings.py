@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class FeedSettings:
     """`requests_per_s`, `requests_burst`: per token. `most_streams`: subscribers at a time, `streams_per_token` of one
     token. `stalled_s`: a subscriber that takes nothing for so long is dropped. `beat_s`: a comment line to a stream
-    that has nothing to tell, so that both sides notice a dead connection. `event_rows`: most rows of an event."""
+    that has nothing to tell, so that both sides notice a dead connection; as often its token is checked again.
+    `event_rows`: most rows of an event."""
 
     requests_per_s: float = 10.0
     requests_burst: float = 50.0

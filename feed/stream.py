@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from contracts.health import MAX_VERSION
@@ -56,8 +56,11 @@ class Streams:
         self._closing = True
         self.wake()
 
-    async def serve(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
-        """Serve one subscriber, until it leaves or stalls. Raises Refusal before anything was sent."""
+    async def serve(
+        self, scope: Scope, receive: Receive, send: Send, name: str, still_valid: Callable[[], bool]
+    ) -> None:
+        """Serve one subscriber, until it leaves or stalls, or its token is `still_valid` no more, which is asked once a
+        beat. Raises Refusal before anything was sent."""
         query = Query(scope)
         view = query.choice("view", ("brief", "full"))
         at = self._position(header(scope, "last-event-id") or query.one("since", ""))
@@ -69,7 +72,7 @@ class Streams:
         leaving = asyncio.ensure_future(_left(receive))
         try:
             await self._pass(send({"type": "http.response.start", "status": 200, "headers": _HEADERS}))
-            await self._follow(send, leaving, at, view)
+            await self._follow(send, leaving, at, view, _Admission(still_valid, limit.beat_s))
         except TimeoutError:
             self.dropped += 1
         finally:
@@ -89,18 +92,22 @@ class Streams:
             raise Refusal(410, "unknown_version", f"since: version {text} is not known here, take a snapshot", "since")
         return int(text)
 
-    async def _follow(self, send: Send, leaving: asyncio.Future[None], at: int, view: str) -> None:
+    async def _follow(
+        self, send: Send, leaving: asyncio.Future[None], at: int, view: str, admission: _Admission
+    ) -> None:
         await self._pass(send(_part(b"retry: 2000\n: version %d\n\n" % self._book.version)))
-        while not (leaving.done() or self._closing):
+        while not (leaving.done() or self._closing) and admission.holds():
             changed = self._changed
-            while at < self._book.version and not leaving.done():
+            while at < self._book.version:
+                if leaving.done() or not admission.holds():
+                    return
                 if not self._book.knows(at):
                     return  # a box was removed: whoever resumes is told to take a snapshot
                 event, at = self._event(at, view)
                 await self._pass(send(_part(event)))
             waiting = asyncio.ensure_future(changed.wait())
             either: set[asyncio.Future[Any]] = {waiting, leaving}
-            await asyncio.wait(either, timeout=self._settings.beat_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, timeout=admission.left_s(), return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
                 waiting.cancel()
                 await self._pass(send(_part(b": beat\n\n")))
@@ -120,6 +127,28 @@ class Streams:
 
     async def _pass(self, sending: Awaitable[None]) -> None:
         await asyncio.wait_for(sending, self._settings.stalled_s)
+
+
+class _Admission:
+    """Whether a subscriber may still read. Asked again after `every_s`, however busy the stream is: an answer is as
+    old at most."""
+
+    def __init__(self, still_valid: Callable[[], bool], every_s: float) -> None:
+        self._still_valid = still_valid
+        self._every_s = every_s
+        self._time = asyncio.get_running_loop().time
+        self._due = self._time() + every_s
+
+    def left_s(self) -> float:
+        """Time until it is asked again."""
+        return max(0.0, self._due - self._time())
+
+    def holds(self) -> bool:
+        """Whether it does, as of the last answer."""
+        if self._time() < self._due:
+            return True
+        self._due = self._time() + self._every_s
+        return self._still_valid()
 
 
 def _part(data: bytes) -> dict[str, Any]:

@@ -42,9 +42,16 @@ RELEASE = Release(
 
 
 class Tokens:
-    """One token that may read the feed."""
+    """One token that may read the feed, until it is `revoked`; `asked`: how often."""
+
+    def __init__(self) -> None:
+        self.revoked = False
+        self.asked = 0
 
     def check_api_token(self, token: str, scope: str) -> str | None:
+        self.asked += 1
+        if self.revoked:
+            return None
         return "scheduler" if (token, scope) == (TOKEN, "feed:read") else None
 
 
@@ -137,6 +144,7 @@ class Served:
     def __init__(self, settings: FeedSettings = EASY) -> None:
         self.now: Callable[[], int] = lambda: NOW
         self.book = Book()
+        self.tokens = Tokens()
         self._settings = settings
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
@@ -148,7 +156,7 @@ class Served:
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.feed = Feed(self.book, Tokens(), self.now, lambda: True, self._settings)
+        self.feed = Feed(self.book, self.tokens, self.now, lambda: True, self._settings)
         config = uvicorn.Config(
             self.feed, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
         )

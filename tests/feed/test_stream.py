@@ -87,6 +87,33 @@ def test_a_quiet_stream_beats() -> None:
         read_until(client, b": beat\n\n")
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_stream_ends_once_its_token_is_revoked(busy: bool) -> None:
+    limits = FeedSettings(beat_s=0.3, requests_per_s=1e6, requests_burst=1e6)
+    with Served(limits) as served:
+        with served.raw_stream() as client:
+            read_until(client, b": version")
+            served.tokens.revoked = True
+            version = 0
+            while client.recv(65_536):  # until the server closes
+                version += 1
+                if busy:
+                    served.publish(entry("a", version))
+            assert served.feed.streams.subscribers == 0
+        with served.raw_stream() as again:
+            assert read_until(again, b"\r\n\r\n").startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_token_is_asked_for_once_a_beat_however_often_the_book_changes() -> None:
+    limits = FeedSettings(beat_s=60, requests_per_s=1e6, requests_burst=1e6)
+    with Served(limits) as served, served.raw_stream() as client:
+        read_until(client, b": version")
+        for version in range(1, 50):
+            served.publish(entry("a", version))
+            read_until(client, b"id: %d\n" % version)
+        assert served.tokens.asked == 1
+
+
 # --- the client ---
 
 
