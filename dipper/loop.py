@@ -22,8 +22,9 @@ import pyarrow as pa
 
 from contracts.arrow import batch
 from contracts.columns import COUNT_NAMES, DEVICE_EVIDENCE, FAILURE_NAMES
-from contracts.health import BUDGET, DRAIN, SERVE, budget_from_json, score_from_json
+from contracts.health import BUDGET, DRAIN, SERVE, score_from_json
 from contracts.times import DAY_MS, DEFAULT_INTERVAL_MS, MINUTE_MS
+from dipper.loop_budget import BREACHED_ABOVE, UsualCells
 from feed.book import Book, entry_of
 from feed.client import Copy
 from simulator.faults import Effect, Fault
@@ -53,7 +54,8 @@ LEAST_BAD = 20  # an illness that did not make so many requests fail cannot be t
 class Run:
     """One run. `removals`: (time, device index) of boxes that left full service, `drains` of those that were drained;
     `ill`: (device index, start, end, failures it caused); `place`: devices of the place that failed as a whole, start,
-    end."""
+    end. `breaches`: minutes of cells of which more was out than the budget may be taken for, by what boxes usually
+    serve, not by what the job measured; `cell_removed_max`: the most of such a cell that was out."""
 
     bad: int = 0
     requests: int = 0
@@ -62,6 +64,7 @@ class Run:
     drains: list[tuple[int, int]] = field(default_factory=list)
     breaches: int = 0
     removed_max: float = 0.0
+    cell_removed_max: float = 0.0
     place: tuple[frozenset[int], int, int] = (frozenset(), 0, 0)
     scheduler: Scheduler | None = None
 
@@ -126,7 +129,7 @@ def simulate(settings: Settings, *, feed: bool) -> Run:
         if loop is not None:
             loop.count(interval.rows, interval.counts[0], interval.counts[columns].sum(axis=0))
             if (k + 1) % per_minute == 0:
-                loop.score(now, run)
+                loop.score(now)
             if k % per_minute == TELLS_AFTER_INTERVALS - 1:
                 loop.tell(run, now)
     for k, fault in enumerate(faults):
@@ -164,13 +167,15 @@ class _Loop:
         self.operator = HealthOperator()
         self.scheduler = fleet.scheduler = Scheduler(self._rows, self._devices)
         self._usual = np.bincount(self._rows.device, self._rows.weight, len(self._devices))
+        least_boxes = self.operator.settings.budget.least_boxes
+        self._cells = UsualCells([d.attributes for d in world.devices], self._rows, least_boxes)
 
     def count(self, rows: Any, requests: Any, failures: Any) -> None:
         """Requests of an interval."""
         self._sums[0, rows] += requests
         self._sums[1, rows] += failures
 
-    def score(self, end: int, run: Run) -> None:
+    def score(self, end: int) -> None:
         """A minute is over: evidence, scores, the feed's book."""
         requests, failures = self._sums
         rows = np.flatnonzero(requests)
@@ -206,10 +211,7 @@ class _Loop:
         self.operator.placement.add(codes[r.device[rows]], customers[r.customer[rows]], requests[rows])
         self._sums[:] = 0
         for record in self.operator.advance(end + 25_000):
-            if record.headers["kind"] == BUDGET:
-                state = budget_from_json(record.value)
-                run.breaches += sum(cell.used > cell.allowed + 1e-4 for cell in state.cells)
-            else:
+            if record.headers["kind"] != BUDGET:
                 self._book.apply([entry_of(score_from_json(record.value), record.value)])
 
     def tell(self, run: Run, now: int) -> None:
@@ -220,6 +222,9 @@ class _Loop:
         self.scheduler.share = np.array([self._copy.share(d, 1.0) for d in self._devices])
         removed = float(((1 - self.scheduler.share) * self._usual).sum() / self._usual.sum())
         run.removed_max = max(run.removed_max, removed)
+        out = self._cells.out(self.scheduler.share)
+        run.breaches += int((out > BREACHED_ABOVE).sum())
+        run.cell_removed_max = max(run.cell_removed_max, float(out.max(initial=0.0)))
         for i, device in enumerate(self._devices):
             known = self._copy.known(device)
             state = SERVE if known is None else known.state
@@ -272,6 +277,7 @@ def judged(without: Run, with_feed: Run, devices: int) -> dict[str, Any]:
         "flaps_per_100_box_days": round(100 * flaps / box_days, 3),
         "budget_breaches": with_feed.breaches,
         "capacity_removed_max": round(with_feed.removed_max, 4),
+        "cell_removed_max": round(with_feed.cell_removed_max, 4),
         "minutes": MINUTES,
         "box_days": round(box_days, 1),
         "requests": {"without_feed": without.requests, "with_feed": with_feed.requests},

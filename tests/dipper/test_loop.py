@@ -7,10 +7,13 @@ import json
 import pytest
 
 from dipper import loop
-from dipper.loop import Run, in_words, judged
+from dipper.loop import Run, _Loop, in_words, judged
+from simulator.fleet import Fleet
 from simulator.settings import Settings
+from simulator.world import build_world
 
 MINUTE = 60_000
+T0 = 1_767_600_000_000
 
 
 def runs() -> tuple[Run, Run]:
@@ -59,12 +62,27 @@ def test_the_line_for_people_names_what_was_avoided() -> None:
     assert "avoided 56% of 1600 failures of ill boxes; 3 drains" in in_words(judged(*runs(), 300))
 
 
+def test_a_scheduler_that_gives_no_box_anything_breaches_every_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = build_world(3, 40, 8, start_ms=T0)
+    closed = _Loop(world, Fleet(world, (), 3))
+    run = Run()
+    closed.tell(run, T0)
+    assert (run.breaches, run.cell_removed_max) == (0, 0.0)
+    monkeypatch.setattr(closed._copy, "share", lambda *_: 0.0)
+    closed.tell(run, T0)
+    rows = world.placement
+    large = [c for c in range(8) if len(set(rows.device[rows.customer == c].tolist())) >= 15]
+    assert run.breaches >= 1 + len(large) > 1  # all boxes; each customer of enough of them
+    assert run.cell_removed_max == 1.0
+
+
 @pytest.mark.verify
 def test_the_loop_reaches_its_goals(tmp_path) -> None:
     result = loop.write(Settings(seed=7, devices=300), tmp_path)
     assert result == json.loads((tmp_path / "loop.json").read_text())
     assert result["bad_requests"]["avoided_share"] >= 0.6
     assert result["budget_breaches"] == 0
+    assert 0 < result["cell_removed_max"] <= 0.25
     assert result["flaps_per_100_box_days"] < 1
     assert result["drains"]["precision"] >= 0.95
     assert result["drains"]["recall"] >= 0.9
