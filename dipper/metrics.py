@@ -83,7 +83,10 @@ METRICS: dict[str, Meaning] = {
     ),
     "dipper_recomputed_minutes_total": Meaning("counter", (), "minutes recomputed"),
     "dipper_skipped_records_total": Meaning(
-        "counter", (), "records the log let go before history had read them: data is lost", "any"
+        "counter",
+        (),
+        "records the log let go before history had read them, since the sink started: data is lost",
+        "above 0",
     ),
     # notifications: dipper up
     "dipper_notify_sent_total": Meaning("counter", ("receiver",), "messages about incidents that arrived"),

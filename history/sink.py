@@ -23,7 +23,7 @@ from contracts.times import MINUTE_MS
 from history.ahead import Block, ReadAhead
 from history.dirty import DirtyMinutes
 from history.errors import RowsRefused
-from history.feeds import Feed, Positions
+from history.feeds import Feed, Positions, Skipped
 from history.identity import new_headers, new_slices
 from history.known import KnownReports
 from history.recompute import Recompute, RecomputeSettings
@@ -87,6 +87,7 @@ class Sink:
         self._clock = clock
         self._sleep = sleep
         self._feeds: dict[str, Feed] = {}
+        self._skipped = Skipped()
         self._last_flush: int | None = None
         self._stored_through = 0
         self._insert_rows_per_s = 0.0
@@ -105,7 +106,7 @@ class Sink:
         self._known = KnownReports(self._store, list(self._dirty.minutes))
         self._positions = Positions(self._store, versions)
         names = (topics.SLICES.name, topics.REPORTS.name, *OTHER_TOPICS)
-        self._feeds = {name: Feed(self._log, name, self._positions.stored) for name in names}
+        self._feeds = {name: Feed(self._log, name, self._positions.stored, self._skipped) for name in names}
         for feed in self._feeds.values():
             if feed.renewed:
                 self._positions.save(feed.positions())
@@ -135,7 +136,7 @@ class Sink:
             "lag_s": max(behind, default=0) / 1_000,
             "lag_records": sum(lag.values()),
             "lag_by_topic": lag,
-            "skipped_records": sum(feed.skipped for feed in self._feeds.values()),
+            "skipped_records": self._skipped.records,
             "freshness_s": (now - self._newest_end) / 1_000 if self._newest_end else None,
             "insert_rows_per_s": self._insert_rows_per_s,
             "dirty_minutes": len(self._dirty),
