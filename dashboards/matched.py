@@ -6,6 +6,10 @@ Robins, Biometrics 41, 1985), and that of how much places differ (sandwich estim
 region, as a cluster; Liang, Zeger, Biometrika 73, 1986), because requests of a place go to the same few boxes and fail
 together. With k places the interval is Student's with k - 1 degrees of freedom. Over all rules of a page, false
 discoveries are held to 5% (Benjamini, Hochberg, J. Royal Statistical Society B 57, 1995).
+
+Where one side has nothing bad the ratio would be 0 or without bound: one bad request is added, shared out over places
+and both sides as requests are, which moves the ratio towards 1 (treatment arm correction; Sweeting, Sutton, Lambert,
+"What to add to nothing?", Statistics in Medicine 23, 2004).
 """
 
 from __future__ import annotations
@@ -49,8 +53,9 @@ class Finding(Enum):
 @dataclass(frozen=True, slots=True)
 class Match:
     """A rule on matched strata: `bad` of `requests`, of others `others_bad` of `others_requests`; `weighted` over
-    `others_weighted` is `ratio` (None: others had nothing bad, or nothing is matched), in [low, high] with 95%.
-    `all_requests`: of the rule, matched or not; `p`: chance of such a ratio if the rule is like the others."""
+    `others_weighted` is `ratio` (None: nothing is matched, or one side has nothing bad and the other little), in
+    [low, high] with 95%. `all_requests`: of the rule, matched or not; `p`: chance of such a ratio if the rule is like
+    the others; `added`: the rule's part of the bad request that is added where one side has none, else 0."""
 
     rule: str
     bad: int
@@ -66,6 +71,7 @@ class Match:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    added: float = 0.0
 
     @property
     def matched_share(self) -> float | None:
@@ -75,7 +81,12 @@ class Match:
     @property
     def excess(self) -> float:
         """Bad requests beyond what others' quality would have given; below 0: fewer."""
-        return 0.0 if not self.ratio else self.bad * (1 - 1 / self.ratio)
+        return 0.0 if not self.ratio else (self.bad + self.added) * (1 - 1 / self.ratio)
+
+    @property
+    def others_rate(self) -> float | None:
+        """Bad of others per request, weighted as the rule's traffic; None without a ratio."""
+        return max(0.0, self.bad - self.excess) / self.requests if self.ratio and self.requests else None
 
 
 def matches(rows: Mapping[str, Sequence[Any]]) -> list[Match]:
@@ -128,9 +139,24 @@ def _by_rule(rows: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, Any]]:
     starts = [0, *edges.tolist()] if len(names) else []
     ends = [*edges.tolist(), len(names)]
     return {
-        str(columns["rule"][start]): {name: values[start:end] for name, values in columns.items()}
+        str(columns["rule"][start]): _with_added({name: values[start:end] for name, values in columns.items()})
         for start, end in zip(starts, ends, strict=False)
     }
+
+
+def _with_added(part: dict[str, Any]) -> dict[str, Any]:
+    """With one bad request more where one side has none and the other enough to be judged by. Column `added`: the
+    rule's part of it."""
+    own, others = _floats(part, "requests"), _floats(part, "others_requests")
+    bad, others_bad = _floats(part, "bad").sum(), _floats(part, "others_bad").sum()
+    both = np.where(own > 0, own + others, 0.0)
+    if min(bad, others_bad) > 0 or bad + others_bad < LEAST_BAD or not both.sum():
+        return {**part, "added": np.zeros(len(own))}
+    rule = np.divide(own, both, out=np.zeros(len(own)), where=both > 0)
+    here = both / both.sum()
+    more = here * rule * (1 - rule)  # of each of the three sums: x n0 / N, x0 n / N, and m n n0 / N^2
+    sums = {name: _floats(part, name) + more for name in ("weighted", "others_weighted", "spread")}
+    return {**part, **sums, "added": here * rule}
 
 
 def _floats(part: Mapping[str, Any], name: str) -> Floats:
@@ -151,6 +177,7 @@ def _match(rule: str, part: Mapping[str, Any]) -> Match:
         others_weighted=float(others.sum()),
         places=int((requests > 0).sum()),
         finding=Finding.FEW_BAD,
+        added=float(_floats(part, "added").sum()),
     )
     if (plain.matched_share or 0.0) < LEAST_MATCHED:
         return replace(plain, finding=Finding.UNMATCHED)

@@ -16,6 +16,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "No rule is shown to serve worse than the others on the same traffic.",
         "没有规则被证明在相同流量上劣于其他规则。",
     ),
+    "rules.added": (
+        "One side had none: one bad request is added, shared out as requests are, so the ratio is a cautious one.",
+        "一方没有不良请求：按请求量分摊加入一个不良请求，比值因此偏保守。",
+    ),
     "rules.unknown.one": ("Of 1 the data cannot tell.", "1 条的数据不足以判定。"),
     "rules.unknown": ("Of {n} the data cannot tell.", "{n} 条的数据不足以判定。"),
     "rules.empty": ("No traffic of any scheduling rule in this range.", "该时段没有任何调度规则的流量。"),

@@ -69,6 +69,8 @@ def sentence(found: Sequence[Match], measure: str, lens: Lens) -> str:
                 measure=_inside(w(f"measure.{measure}"), lens),
             )
         ]
+        if first.added:
+            parts.append(w("rules.added"))
     if unknown:
         parts.append(w("rules.unknown", n=unknown))
     return w("sentence.join").join(parts)
@@ -106,7 +108,7 @@ def rules_table(found: Sequence[Match], chosen: str, rules: Rules, lens: Lens) -
 def _row(m: Match, chosen: str, rules: Rules, lens: Lens) -> str:
     w = lens.words
     own = m.bad / m.requests if m.requests else None
-    others = own / m.ratio if own is not None and m.ratio else None
+    others = m.others_rate
     known = rules.get(m.rule)
     owner = w("rules.owner", owner=known.owner) if known is not None and known.owner else ""
     name = known.name if known is not None and known.name else m.rule
@@ -120,7 +122,7 @@ def _row(m: Match, chosen: str, rules: Rules, lens: Lens) -> str:
         Cell(_SIGNS.get(m.finding, "?"), "sign"),
         Cell(css="who", html=f'{escape(name)}<span class="state muted">{escape(under)}</span>'),
         finding_cell(m.finding, lens),
-        Cell(times(m.ratio), "num strong" if m.finding.known else "num muted"),
+        Cell(times(m.ratio), "num strong" if m.finding.known else "num muted", w("rules.added") if m.added else ""),
         Cell(css="interval", html=interval(m)),
         Cell(lens.percent(own) if own is not None else "–", "num", own_counts),
         Cell(lens.percent(others) if others is not None else "–", "num", w("rules.others_hover", **counts, **weights)),
@@ -256,6 +258,8 @@ def _side(m: Match, span: tuple[int, int], lens: Lens) -> Cell:
     counts = {"bad": fmt.count(m.bad), "total": fmt.count(m.requests)}
     counts |= {"others_bad": fmt.count(m.others_bad), "others_total": fmt.count(m.others_requests)}
     hover = lens.words("rules.version_hover", start=lens.clock(span[0]), end=lens.clock(span[1]), **counts)
+    if m.added:
+        hover += lens.words("sentence.join") + lens.words("rules.added")
     return Cell(times(m.ratio), "num", hover)
 
 
@@ -263,9 +267,9 @@ def over_time_title(m: Match, rules: Rules, lens: Lens) -> str:
     """What the chart shows."""
     own = m.bad / m.requests if m.requests else None
     name = name_of(m.rule, rules)
-    if own is None or not m.ratio:
+    if own is None or m.others_rate is None:
         return lens.words("rules.over_time_alone", name=name)
-    return lens.words("rules.over_time", name=name, own=lens.percent(own), others=lens.percent(own / m.ratio))
+    return lens.words("rules.over_time", name=name, own=lens.percent(own), others=lens.percent(m.others_rate))
 
 
 def rule_figure(

@@ -290,3 +290,19 @@ def test_cards_name_the_kind_of_silence_and_its_boxes() -> None:
     markup = triage.cards([single], None, make_lens(), {})
     assert "box off" in markup
     assert "box-0042" in markup
+
+
+def test_a_ratio_to_none_says_what_was_added() -> None:
+    rows = make_rule_rows("near")
+    rows |= {"others_bad": [0] * len(rows["rule"]), "others_weighted": [0.0] * len(rows["rule"])}
+    (found,) = matched.matches(rows)
+    said = plain(rules.sentence([found], "failures", make_lens()))
+    assert said.startswith("Rule near serves worse than others: ")
+    assert said.endswith(" One side had none: one bad request is added, shared out as requests are, so the ratio is a"
+                         " cautious one.")  # fmt: skip
+    shown = plain(rules.rules_table([found], "near", {}, make_lens()))
+    assert 'title="One side had none: one bad request is added' in shown
+    assert "others in the same strata: 0 of 360 000" in shown
+    assert "一个不良请求" in rules.sentence([found], "failures", make_lens("zh"))
+    both = matched.matches(make_rule_rows("near"))
+    assert "is added" not in rules.sentence(both, "failures", make_lens())
