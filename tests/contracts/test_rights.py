@@ -71,12 +71,11 @@ def test_processes_ask_whether_brokers_answer_about_a_topic_they_may_see(compone
     assert f'log_part(log, "{component}")' in source
 
 
-def test_who_takes_policy_while_it_runs_may_record_the_change():
-    takers = [
-        c for c in RIGHTS if (path := ROOT / "dipper" / f"{c}_cli.py").exists() and "live_policy(" in path.read_text()
-    ]
-    assert takers == ["triage", "health"]
-    assert all("changes" in held(component, "Write", "topic") for component in takers)
+def test_who_takes_policy_while_it_runs_and_speaks_of_it_may_record_the_change():
+    sources = {c: ROOT / "dipper" / f"{c}_cli.py" for c in RIGHTS}
+    speakers = [c for c, path in sources.items() if path.exists() and "def speaks()" in path.read_text()]
+    assert speakers == ["triage", "health"]
+    assert all("changes" in held(component, "Write", "topic") for component in speakers)
 
 
 def test_only_who_needs_it_reads_the_registry():
