@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from contracts.topics import RAW
 from dipper.metrics import NO_LABELS, Reading, named
+from dipper.shared import SHARE_S, Shared
 from dipper.silence import SILENT_AFTER_MS
 from dipper.worker import Worker
 from ingest.gateway import Gateway
@@ -17,7 +16,6 @@ from ingest.gateway import Gateway
 Status = Mapping[str, Any]
 FAILURES_TOLERATED = 2
 MINUTES_BEHIND = 2  # one minute ends at a time; more that wait to be computed are a backlog
-SHARE_S = 1.0  # one look at a part serves health, progress and metrics of a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ class GatewayPart(Base):
 
 
 class DependencyPart(Base):
-    """Something a process needs; `probe` raises when it is away."""
+    """Something a process needs; `probe` raises when it is away, and may take its time: it runs beside."""
 
     def __init__(self, name: str, probe: Callable[[], object]) -> None:
         super().__init__(name)
@@ -355,21 +353,3 @@ class RegistryPart(Base):
 
     def readings(self, now: int) -> Iterator[Reading]:  # noqa: ARG002
         yield "dipper_registry_behind_records", NO_LABELS, self._status()["behind"]
-
-
-class Shared:
-    """An answer that serves whoever asks within a moment; errors are not kept."""
-
-    def __init__(self, ask: Callable[[], Any], share_s: float = SHARE_S) -> None:
-        self._ask = ask
-        self._share_s = share_s
-        self._lock = threading.Lock()
-        self._kept: tuple[float, Any] | None = None
-
-    def __call__(self) -> Any:
-        """The answer of a moment ago, or a new one."""
-        with self._lock:
-            now = time.monotonic()
-            if self._kept is None or now - self._kept[0] >= self._share_s:
-                self._kept = now, self._ask()
-            return self._kept[1]

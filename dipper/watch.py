@@ -34,7 +34,7 @@ class Part(Protocol):
     name: str
 
     def alive(self, now: int) -> list[str]:
-        """Why it cannot go on by itself; empty when it can."""
+        """Why it cannot go on by itself; empty when it can. At once, without asking anybody outside the process."""
 
     def ready(self, now: int) -> list[str]:
         """Why nobody should rely on it now; empty when one may."""
@@ -128,10 +128,15 @@ class Watch:
             await asyncio.to_thread(self.look, self._clock())
             await asyncio.sleep(LOOK_EVERY_S)
 
+    def dead(self) -> list[str]:
+        """Why the process cannot go on by itself; empty when it can. Asks no dependency: quick, also in the loop."""
+        now = self._clock()
+        return [reason for part in self.parts for reason in _asked(part, part.alive, now)]
+
     def health(self) -> Health:
         """How the process is now. Parts may ask their dependencies, so this takes a moment: not for the loop."""
         now = self._clock()
-        dead = [reason for part in self.parts for reason in _asked(part, part.alive, now)]
+        dead = self.dead()
         unready = [reason for part in self.parts for reason in _asked(part, part.ready, now)]
         facts = {part.name: _facts(part, now) for part in self.parts}
         return Health(dead, unready, list(self._silent.values()), {name: f for name, f in facts.items() if f})
@@ -176,9 +181,10 @@ class Watch:
             return _json(405, {"detail": f"method: expected GET, got {method}"})
         if path == "/metrics":
             return 200, CONTENT_TYPE, (await asyncio.to_thread(self.metrics_text)).encode()
-        health = await asyncio.to_thread(self.health)
         if path == "/healthz":
-            return self._verdict("alive", "not alive", health.dead)
+            # In the loop: a supervisor must not wait behind threads that ask dependencies, nor for these.
+            return self._verdict("alive", "not alive", self.dead())
+        health = await asyncio.to_thread(self.health)
         return self._verdict("ready", "not ready", health.dead + health.silent + health.unready, parts=health.facts)
 
     def _verdict(self, good: str, bad: str, reasons: list[str], **more: Any) -> tuple[int, str, bytes]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from contracts.protocols import LogUnavailable
 from dipper.parts import Base, DependencyPart, IntakePart, SinkPart, StreamsPart, ThreadPart, WatchSettings
+from dipper.shared import Shared
 from dipper.silence import Silence
 from dipper.watch import Watch
 from dipper.worker import Worker
@@ -137,6 +138,76 @@ def test_a_dependency_that_is_away_is_named():
             "parts": {},
         },
     )
+
+
+class Stuck(Base):
+    """A part that gets no answer from what it depends on."""
+
+    def __init__(self):
+        super().__init__("stuck")
+        self.asked, self.answer = threading.Event(), threading.Event()
+
+    def ready(self, now):
+        self.asked.set()
+        self.answer.wait(30)
+        return []
+
+    def facts(self, now):
+        return {"ready": self.ready(now)}
+
+
+def test_whether_a_process_lives_is_answered_while_dependencies_are_silent():
+    part = Stuck()
+    watch = watch_of(part)
+
+    async def ask_while_others_wait():
+        waiting = [asyncio.create_task(call(watch, "GET", path)) for path in ("/readyz", "/metrics") * 20]
+        await asyncio.to_thread(part.asked.wait, 10)
+        lives = asyncio.create_task(call(watch, "GET", "/healthz"))
+        done, _ = await asyncio.wait([lives], timeout=10)
+        part.answer.set()
+        await asyncio.gather(*waiting)
+        return [task.result()[0] for task in done]
+
+    assert asyncio.run(ask_while_others_wait()) == [200]
+
+
+def test_a_dependency_that_gives_no_answer_keeps_nobody_waiting():
+    answer, asked = threading.Event(), []
+
+    def probe():
+        asked.append(threading.current_thread())
+        answer.wait(30)
+
+    part = DependencyPart("kafka", probe)
+    part._probe._patience_s = 0.0
+    assert [part.ready(0), part.ready(0)] == [["kafka: no answer for 0 s"]] * 2
+    until(lambda: asked, 10, "the question is asked")
+    assert len(asked) == 1, "one question at a time"
+    answer.set()
+    asked[0].join(10)
+    assert part.ready(0) == []
+
+
+def test_while_a_new_answer_is_on_its_way_the_last_one_serves_but_not_for_ever():
+    answer = threading.Event()
+    answer.set()
+    seen = []
+
+    def ask():
+        assert answer.wait(30)
+        seen.append(len(seen))
+        return seen[-1]
+
+    shared = Shared(ask, 0.0, patience_s=30)
+    assert [shared(), shared()] == [0, 1]
+    answer.clear()
+    shared._patience_s = 0.0
+    assert [shared(), shared()] == [1, 1]
+    shared._overdue_s = 0.0
+    with pytest.raises(TimeoutError, match="no answer for 0 s"):
+        shared()
+    answer.set()
 
 
 SINK = {"lag_s": 2.0, "lag_records": 5, "positions": 100, "lag_by_topic": {"changes": 5}, "freshness_s": 9.0}
