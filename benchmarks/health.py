@@ -200,7 +200,8 @@ async def over_http(book: Book) -> dict[str, Any]:
 def renewed(book: Book) -> list[Score]:
     """A third of all boxes, written again."""
     scores = [e.score for e in list(book.entries())[::3]]
-    return [replace(score, version=book.version + 1 + i) for i, score in enumerate(scores)]
+    newest = max(e.score.version for e in book.entries())
+    return [replace(score, version=newest + 1 + i) for i, score in enumerate(scores)]
 
 
 async def subscribers(entries: list[Entry], count: int) -> dict[str, Any]:

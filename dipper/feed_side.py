@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from contracts.protocols import Log, Store
 from contracts.releases import Release
 from dipper.release_side import judge, recent
 from feed.app import Feed, FeedSettings, FeedTokens, serves
-from feed.book import Book
+from feed.book import Book, first_number
 from feed.follower import Follower
 
 
@@ -37,7 +38,7 @@ class FeedSide:
     def __init__(
         self, log: Log, store: Store, tokens: FeedTokens, clock: Callable[[], int], settings: FeedSettings
     ) -> None:
-        book = Book()
+        book = Book(first_number(random.SystemRandom()))
         releases = StoredReleases(store, clock)
         self.feed = Feed(book, tokens, clock, lambda: self.follower.ready, settings, releases)
         self.follower = Follower(log, book, self.feed.wake)

@@ -1,22 +1,24 @@
-"""The current score of every box, in the order of versions.
+"""The current score of every box, in the order in which this book took them.
 
-Rows are kept as the bytes they are sent as, so a snapshot is a join. The order of changes is by version; a record that
-comes behind a newer one (partitions are read one after the other) gets the next number instead of its own, so that
-nobody who has read up to a version misses it. A number that one feed gave and another does not know is answered with
-"begin with a snapshot".
+Rows are kept as the bytes they are sent as, so a snapshot is a join. Each change gets the book's next number, which is
+the version of whoever has read up to it; a score's own version only tells which of two scores of a box is newer.
+Feeds read partitions one after the other, each in its own order, so what somebody read up to at one says nothing about
+another: feeds begin to count far apart, and a number that is not this book's is answered with "begin with a snapshot".
 """
 
 from __future__ import annotations
 
 import json
+import random
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from contracts.health import SERVE, BudgetState, Score
+from contracts.health import MAX_VERSION, SERVE, BudgetState, Score
 
+_ROOM = 2**35  # numbers of a feed: two years of 500 scores a second
 MOST_CHANGES = 32  # of state, share or reasons, remembered per box
 _SPARE = 2  # the order holds at most this many times as many places as there are boxes, and some
 _SOME = 10_000
@@ -63,18 +65,23 @@ def entry_of(score: Score, data: bytes) -> Entry:
     return Entry(0, score, data, brief_of(score))
 
 
-class Book:
-    """Not thread-safe: one thread applies and reads. `version`: number of the newest change, 0 before any."""
+def first_number(chance: random.Random) -> int:
+    """Where a feed may begin to count: no other is within _ROOM, but for a chance of 1 in 262,143."""
+    return chance.randrange(1, (MAX_VERSION + 1) // _ROOM) * _ROOM
 
-    def __init__(self) -> None:
-        self.version = 0
+
+class Book:
+    """Not thread-safe: one thread applies and reads. `version`: number of the newest change, `begins_at` before any."""
+
+    def __init__(self, begins_at: int = 0) -> None:
+        self.version = begins_at
         self.budget: BudgetState | None = None
         self.computed_at = 0
         self._entries: dict[str, Entry] = {}
         self._numbers: list[int] = []
         self._devices: list[str] = []
         self._changes: dict[str, deque[Change]] = {}
-        self._oldest = 0  # changes before this number are complete only in a snapshot
+        self._oldest = begins_at  # changes before this number are complete only in a snapshot
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -86,7 +93,8 @@ class Book:
             known = self._entries.get(score.device)
             if known is not None and known.score.version >= score.version:
                 continue
-            entry.number = self.version = max(score.version, self.version + 1)
+            self.version += 1
+            entry.number = self.version
             self._remember(known, score)
             self._entries[score.device] = entry
             self._numbers.append(entry.number)

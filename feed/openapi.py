@@ -162,7 +162,7 @@ def _filter(name: str, items: Schema) -> Schema:
 
 
 _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[ -~]+$"}
-_SINCE = _query("since", "only what changed after this version; 410: take a snapshot", _VERSION)
+_SINCE = _query("since", "only what changed after this version of this feed; 410: take a snapshot", _VERSION)
 
 DOCUMENT: Schema = {
     "openapi": "3.1.0",

@@ -90,8 +90,8 @@ def brief(device: str, version: int, state: str) -> dict[str, Any]:
 class House:
     """A feed and requests to it, without sockets."""
 
-    def __init__(self, settings: FeedSettings = EASY, *, ready: bool = True) -> None:
-        self.book = Book()
+    def __init__(self, settings: FeedSettings = EASY, *, ready: bool = True, begins_at: int = 0) -> None:
+        self.book = Book(begins_at)
         self.now = NOW
         self.feed = Feed(self.book, Tokens(), lambda: self.now, lambda: ready, settings, self)
         self.history_is_away = False

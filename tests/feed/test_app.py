@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +18,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 
 from contracts.health import BudgetState, Cell
 from feed.app import FeedSettings
+from feed.book import first_number
 from feed.openapi import DOCUMENT
 from tests.feed.builders import NOW, TOKEN, House, entry
 
@@ -183,6 +186,25 @@ def test_bad_requests_are_told_what_is_wrong(house: House, path: str, status: in
     assert got == status
     assert headers["content-type"] == "application/problem+json"
     assert said in json.loads(body)["detail"]
+
+
+def test_who_changes_over_to_another_feed_is_sent_to_a_snapshot() -> None:
+    """One feed lags behind on a partition; the other one has told of a drained box already, under a lower number."""
+    behind, ahead = (House(begins_at=first_number(random.Random(seed))) for seed in (1, 2))
+    sick, later = entry("sick", 1_100, state="drain"), entry("well", 1_200)
+    behind.book.apply([entry("sick", 1_000), later])
+    ahead.book.apply([entry("sick", 1_000), sick, later, entry("other", 1_300)])
+    held = behind.json(DEVICES)["version"]
+    for path in (f"{DEVICES}?since={held}", f"/v1/health/stream?since={held}"):
+        assert ahead.get(path)[0] == 410
+    assert behind.json(f"{DEVICES}?since={held}")["devices"] == []
+
+
+def test_the_first_numbers_of_feeds_are_apart_and_leave_room_to_count() -> None:
+    first = [first_number(random.Random(seed)) for seed in range(100)]
+    assert min(b - a for a, b in pairwise(sorted(first))) >= 2**35
+    assert min(first) > 0
+    assert max(first) + 2**35 <= 2**53
 
 
 def test_other_methods_and_forms_are_refused(house: House) -> None:
