@@ -15,7 +15,7 @@ from dipper.command import print_json, print_table, process_of
 EPILOG = """\
 examples:
   DIPPER_KAFKA=k1:9092 dipper topics check
-  dipper topics apply --kafka k1:9092,k2:9092,k3:9092 --policy policy.toml
+  dipper topics apply --kafka k1:9092,k2:9092,k3:9092 --replication 3
   dipper topics rights --kafka k1:9092 > acls.sh     one user per component, least rights
 
 What topics should be stands in [topics] of the policy: partitions, replication, retention. `apply` makes what is

@@ -39,6 +39,8 @@ TOGETHER = (SLICES, QUALITY_MINUTES, QUALITY_CUBE, DEVICE_EVIDENCE, QUALITY_MEMO
 UNKEYED = frozenset({"telemetry.rejected"})
 CONNECT_S = 10.0
 SETTLE_S = 10.0
+EVERY_TOPIC = "(all)"
+ENOUGH_BROKERS = 3  # to keep three copies of everything, so that one may fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +83,10 @@ class TopicPlan:
         """Partitions of a topic."""
         return topic.partitions or self.own_partitions.get(topic.name, self.partitions)
 
-    @property
-    def least_in_sync(self) -> int:
-        """Copies that must hold a record before it is acknowledged: one node may fail without loss or standstill."""
-        return max(1, self.replication - 1)
-
-    def configuration(self, topic: Topic) -> dict[str, str]:
-        """Settings of a topic on Kafka."""
+    def configuration(self, topic: Topic, copies: int | None = None) -> dict[str, str]:
+        """Settings of a topic on Kafka; `copies`: that it has, where these are not the planned ones."""
         shared = {
-            "min.insync.replicas": str(self.least_in_sync),
+            "min.insync.replicas": str(least_in_sync(self.replication if copies is None else copies)),
             "max.message.bytes": str(self.max_message_bytes),
             "compression.type": "producer",
             "segment.bytes": str(self.segment_bytes),
@@ -113,9 +110,16 @@ class TopicPlan:
         return {**shared, **kept}
 
 
+def least_in_sync(copies: int) -> int:
+    """Copies that must hold a record before it is acknowledged: one node may fail without loss or standstill. More than
+    a topic has would refuse every record."""
+    return max(1, copies - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What apply did to a topic: `created`, `configured`, `extended` or `unchanged`, with details in words."""
+    """What apply did to a topic: `created`, `configured`, `extended` or `unchanged`, with details in words; or a
+    `remark` about EVERY_TOPIC."""
 
     topic: str
     action: str
@@ -171,14 +175,16 @@ def apply(settings: KafkaSettings, plan: TopicPlan, *, extend: bool = False) -> 
             else:
                 outcomes.append(_correct(admin, plan, topic, actual[topic.name], extend))
         _await_effect(admin, plan, extend)
-        return outcomes
+        return outcomes + [Outcome(EVERY_TOPIC, "remark", why) for why in _single_copies(admin, plan)]
 
 
 def check(settings: KafkaSettings, plan: TopicPlan) -> list[Finding]:
     """What is not as planned, nothing changed; empty when all is well. Raises LogError."""
     with _admin(settings) as admin:
         actual = _describe(admin, plan)
-    findings = [finding for topic in ALL for finding in _compare(plan, topic, actual.get(topic.name))]
+        remarks = _single_copies(admin, plan)
+    findings = [Finding(EVERY_TOPIC, problem, False) for problem in remarks]
+    findings += [finding for topic in ALL for finding in _compare(plan, topic, actual.get(topic.name))]
     counts = {topic.name: actual[topic.name].partitions for topic in TOGETHER if topic.name in actual}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -196,8 +202,7 @@ def _compare(plan: TopicPlan, topic: Topic, actual: _Actual | None) -> list[Find
         problem = f"has {actual.partitions} partitions, planned are {plan.count(topic)}"
         findings.append(Finding(topic.name, problem, topic.partitions is not None))
     if actual.replication < plan.replication:
-        problem = f"has {actual.replication} copies, planned are {plan.replication}; reassign its replicas"
-        findings.append(Finding(topic.name, problem, False))
+        findings.append(Finding(topic.name, f"has {_too_few(plan, actual)}", False))
     if actual.leaderless:
         problem = f"{actual.leaderless} of {actual.partitions} partitions have no leader: brokers are away"
         findings.append(Finding(topic.name, problem, True))
@@ -207,8 +212,23 @@ def _compare(plan: TopicPlan, topic: Topic, actual: _Actual | None) -> list[Find
     return findings
 
 
+def _single_copies(admin: Any, plan: TopicPlan) -> list[str]:
+    brokers = len(admin.describe_cluster()["brokers"])
+    if plan.replication > 1 or brokers < ENOUGH_BROKERS:
+        return []
+    how = "say --replication 3, or [topics] replication in the policy, before topics are made"
+    return [
+        f"planned is one copy of each record on {brokers} brokers: one that fails takes its partitions along; {how}"
+    ]
+
+
+def _too_few(plan: TopicPlan, actual: _Actual) -> str:
+    copies = f"{actual.replication} {'copy' if actual.replication == 1 else 'copies'}"
+    return f"{copies}, planned are {plan.replication}; reassign its replicas"
+
+
 def _differences(plan: TopicPlan, topic: Topic, actual: _Actual) -> list[tuple[str, str, str]]:
-    planned = plan.configuration(topic).items()
+    planned = plan.configuration(topic, actual.replication).items()
     return [(n, v, actual.configuration.get(n, "unset")) for n, v in planned if actual.configuration.get(n) != v]
 
 
@@ -243,6 +263,8 @@ def _correct(admin: Any, plan: TopicPlan, topic: Topic, actual: _Actual, extend:
             details.append(f"partitions: {actual.partitions} -> {plan.count(topic)}")
         else:
             details.append(f"keeps its {actual.partitions} partitions, planned are {plan.count(topic)}")
+    if actual.replication < plan.replication:
+        details.append(f"keeps its {_too_few(plan, actual)}")
     return Outcome(topic.name, action, "; ".join(details))
 
 
