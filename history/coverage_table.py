@@ -1,4 +1,5 @@
-"""Coverage of ended minutes from the tables, into `coverage_minutes`."""
+"""Coverage of ended minutes from the tables, into `coverage_minutes`, and how many boxes were heard at all, into
+`heard_minutes`: a customer without weight has no coverage, so in a lull only the second tells that boxes report."""
 
 from __future__ import annotations
 
@@ -26,13 +27,16 @@ WHERE minute >= {first:Int64} AND minute <= {last:Int64} AND device IN (
     WHERE minute >= {target:Int64} AND minute <= {last:Int64} AND dropped_requests > spool_dropped_requests)
 GROUP BY minute, device, boot ORDER BY device, boot, minute"""
 _PRESENT = "SELECT minute, customer FROM coverage_minutes FINAL WHERE minute IN {minutes:Array(Int64)}"
+CLOSED_THROUGH = """SELECT max(minute) AS minute FROM (
+SELECT max(minute) AS minute FROM coverage_minutes UNION ALL SELECT max(minute) FROM heard_minutes)"""
+"""The newest minute that has ended for history; 0 before the first. Old histories have coverage only."""
 # Targets are computed in runs, so that one catch-up does not pull a day of traffic at once.
 RUN_MINUTES = 120
 
 
 def write_coverage(store: Store, minutes: Sequence[int], version: int) -> int:
-    """Compute and store coverage of ended minutes; returns how many rows. A customer that a minute had before and has
-    no longer gets a row that says so (no weight, coverage NULL)."""
+    """Compute and store coverage of ended minutes; returns how many rows of customers. A customer that a minute had
+    before and has no longer gets a row that says so (no weight, coverage NULL). Each minute gets its boxes heard."""
     rows = 0
     ordered = sorted(set(minutes))
     while ordered:
@@ -55,6 +59,14 @@ def _write_run(store: Store, minutes: list[int], version: int) -> int:
         zero = dict.fromkeys(columns, 0) | {"minute": minute, "customer": customer, "coverage": None}
         for name, values in columns.items():
             values.append(zero[name])
+    rows = _insert(store, columns, version)
+    # Last: the newest row here says that the minute has ended, coverage and all.
+    stamps = pa.array([version] * len(minutes), pa.uint64())
+    store.insert("heard_minutes", pa.table({"minute": minutes, "boxes": _heard(data, minutes), "version": stamps}))
+    return rows
+
+
+def _insert(store: Store, columns: dict[str, list[Any]], version: int) -> int:
     size = len(columns["minute"])
     if size == 0:
         return 0
@@ -62,6 +74,12 @@ def _write_run(store: Store, minutes: list[int], version: int) -> int:
         columns[name] = pa.array(columns[name], pa.float64())
     columns["coverage"] = pa.array(columns["coverage"], pa.float64(), from_pandas=True)
     return store.insert("coverage_minutes", pa.table({**columns, "version": pa.array([version] * size, pa.uint64())}))
+
+
+def _heard(data: Measured, minutes: list[int]) -> list[int]:
+    found, boxes = np.unique(data.box_minute[data.share > 0], return_counts=True)
+    counted = dict(zip(found.tolist(), boxes.tolist(), strict=True))
+    return [counted.get(minute, 0) for minute in minutes]
 
 
 def _append(columns: dict[str, list[Any]], result: Coverage, customers: list[str]) -> None:

@@ -135,7 +135,7 @@ def expire(store: Store, now: int, retention: Retention | None = None) -> dict[s
             dropped[table] = dropped.get(table, 0) + 1
     _delete(store, "rejected", "received_at", now - retention.rejected * DAY_MS)
     _delete(store, "cell_days", "day", now - retention.minutes * DAY_MS)
-    for table in ("minutes", "coverage_minutes", "restatements", "imported_minutes"):
+    for table in ("minutes", "coverage_minutes", "heard_minutes", "restatements", "imported_minutes"):
         _delete(store, table, "minute", now - retention.minutes * DAY_MS)
     _forget_dirty(store, _day(now, retention.slices) * DAY_MS)
     return dropped

@@ -22,11 +22,10 @@ from contracts.protocols import Store
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, PLACEMENT_TTL_MINUTES, WATERMARK_DELAY_MS, minute_of
 from history import rollups
 from history.cell_rollups import CellRollups
-from history.coverage_table import write_coverage
+from history.coverage_table import CLOSED_THROUGH, write_coverage
 from history.dirty import DirtyMinutes
 from history.versions import Versions
 
-_CLOSED_THROUGH = "SELECT max(minute) AS minute FROM coverage_minutes"
 _NEWEST_DATA = """SELECT max(minute) AS minute FROM (
 SELECT max(minute) AS minute FROM box_minutes UNION ALL SELECT max(minute) FROM minutes)"""
 _SHOWN = f"""SELECT minute, customer, service, requests, {rollups.FAILURES} AS failures, coverage
@@ -72,7 +71,7 @@ class Recompute:
         self._rows_per_s = 0.0  # of the last statements; unknown at first
         self._newest_data = int(store.query(_NEWEST_DATA)["minute"][0])
         # Unknown after a start without coverage: the first minute that ends sets it.
-        self._closed_through = int(store.query(_CLOSED_THROUGH)["minute"][0]) or None
+        self._closed_through = int(store.query(CLOSED_THROUGH)["minute"][0]) or None
 
     def saw(self, minutes: Iterable[int]) -> None:
         """Tell which minutes rows came for."""

@@ -12,6 +12,7 @@ from contracts.protocols import Store
 from contracts.sla import ServiceLevel
 from contracts.times import HOUR_MS, MINUTE_MS, PLACEMENT_TTL_MINUTES
 from history import sla
+from history.coverage_table import CLOSED_THROUGH
 from history.rollups import FAILURES
 from history.sla import Classes, Floats, Ints
 
@@ -35,8 +36,11 @@ WHERE customer = {{customer:String}} AND service = {{service:String}}
 _COVERAGE = """SELECT minute, requests, coverage, weight_placed, boxes_placed, boxes_measured
 FROM coverage_minutes FINAL
 WHERE customer = {customer:String} AND minute >= {first:Int64} AND minute < {end:Int64} ORDER BY minute"""
-# Of the whole network, but no more than whether anything was heard.
-_HEARD = """SELECT DISTINCT minute FROM coverage_minutes FINAL
+# Of the whole network, but no more than whether anything was heard. Minutes from before heard_minutes was kept have
+# only the coverage of customers to tell it.
+_HEARD = """SELECT minute FROM heard_minutes FINAL
+WHERE boxes > 0 AND minute >= {first:Int64} AND minute < {end:Int64}
+UNION DISTINCT SELECT minute FROM coverage_minutes FINAL
 WHERE boxes_measured > 0 AND minute >= {first:Int64} AND minute < {end:Int64}"""
 _FIRST_HOUR = """SELECT count() AS n, min(hour) AS first FROM hours
 WHERE customer = {customer:String} AND service = {service:String}"""
@@ -143,5 +147,5 @@ def restated(store: Store, level: ServiceLevel, start: int, end: int) -> tuple[i
 
 def known_through(store: Store) -> int:
     """End of the newest minute that has ended for history; 0 before the first."""
-    newest = store.query("SELECT max(minute) AS minute FROM coverage_minutes")["minute"][0]
+    newest = store.query(CLOSED_THROUGH)["minute"][0]
     return int(newest) + MINUTE_MS if newest else 0

@@ -8,7 +8,7 @@ _NEWEST = """SELECT max(stamp) AS stamp FROM (
 SELECT max(stamp) AS stamp FROM dirty_minutes UNION ALL SELECT max(stamp) FROM positions
 UNION ALL SELECT max(version) FROM minutes UNION ALL SELECT max(version) FROM coverage_minutes
 UNION ALL SELECT max(version) FROM hours UNION ALL SELECT max(version) FROM cell_hours
-UNION ALL SELECT max(version) FROM cell_days)"""
+UNION ALL SELECT max(version) FROM cell_days UNION ALL SELECT max(version) FROM heard_minutes)"""
 
 
 class Versions:

@@ -23,6 +23,7 @@ SHARDED_BY = {
     "device_minutes": "device",
     "box_minutes": "device",
     "coverage_minutes": "customer",
+    "heard_minutes": "minute",
     "stored_reports": "device",
     "devices": "device",
     "dirty_minutes": "minute",

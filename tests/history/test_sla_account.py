@@ -10,7 +10,10 @@ from contracts.times import DAY_MS, rfc3339
 from history import sla
 from history.maintenance import expire
 from history.objectives import record, versions
+from history.sink import Sink, SinkSettings
 from history.sla_account import account
+from history.sla_minutes import known_through
+from tests.history.builders import Box, make_slice, send
 from tests.history.sla_world import HOUR, MINUTE, OCT, Row, fill, letter, level
 
 START, END = OCT.span(level().zone)
@@ -171,6 +174,40 @@ def test_silence_of_the_whole_network_is_unmeasured_also_when_the_services_first
     fill(store, [Row(START + i * MINUTE) for i in (*range(10), *range(300, 310))])
     document = judged(store, level(), through=START + 310 * MINUTE)
     assert document["classes"].startswith("10g290u10g")
+
+
+@pytest.mark.parametrize(
+    ("dark", "classes"), [(range(0), "5g65n20g"), (range(30, 50), "5g25n20u20n20g")], ids=["heard", "dark for a while"]
+)
+def test_a_lull_is_without_traffic_as_long_as_boxes_report(store, log, dark, classes):
+    box, vod = Box(), make_slice(service="vod")
+    for i in range(90):
+        report = [] if i in range(5, 70) else [vod]
+        sent = [box.report(START + i * MINUTE + k * 10_000, report) for k in range(6)]
+        send(log, *([] if i in dark else sent))
+    sink = Sink(log, store, SinkSettings(flush_every_ms=0))
+    sink.drain(START + 91 * MINUTE)
+    assert judged(store, level(), through=START + 90 * MINUTE)["classes"].startswith(classes)
+
+
+def test_history_is_known_through_a_lull(store, log):
+    box = Box()
+    sink = Sink(log, store, SinkSettings(flush_every_ms=0))
+    assert known_through(store) == 0
+    send(log, *(box.report(START + k * 10_000, [make_slice()] if k < 6 else []) for k in range(6 * 100)))
+    sink.drain(START + 100 * MINUTE + 20_000)
+    assert known_through(store) == START + 100 * MINUTE
+
+
+def test_what_was_heard_of_expires_with_the_minutes(store, log):
+    send(log, *(Box().report(START + k * 10_000, [make_slice()]) for k in range(6)))
+    Sink(log, store, SinkSettings(flush_every_ms=0)).drain(START + 2 * MINUTE)
+    counted = "SELECT sum(boxes) AS boxes FROM heard_minutes FINAL"
+    assert store.query(counted)["boxes"] == [1]
+    expire(store, START + 399 * DAY_MS)
+    assert store.query(counted)["boxes"] == [1]
+    expire(store, START + 401 * DAY_MS)
+    assert store.query(counted)["boxes"] == [0]
 
 
 def test_a_service_that_had_no_traffic_lately_is_not_expected_in_silence(store):
