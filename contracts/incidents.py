@@ -38,17 +38,13 @@ SYSTEM = "dipper"
 """Author of what the system does by itself. A mute that is over is an `unmute` of this author."""
 
 TRANSITIONS: Mapping[tuple[str, str], str] = {
-    **{(NOTE, state): state for state in STATES},
-    **{(REAL_CAUSE, state): state for state in STATES},
-    **{(FALSE_ALARM, state): RESOLVED for state in STATES},
-    **{(MERGE, state): RESOLVED for state in STATES},
-    **{(SPLIT, state): state for state in STATES},
+    **{(verb, state): state for verb in (NOTE, REAL_CAUSE, SPLIT) for state in STATES},
+    **{(verb, state): RESOLVED for verb in (FALSE_ALARM, MERGE) for state in STATES},
     **{(verb, state): RESOLVED for verb in (RESOLVE, END) for state in (OPEN, ACKNOWLEDGED, MUTED)},
     **{(MUTE, state): MUTED for state in (OPEN, ACKNOWLEDGED, MUTED)},
     (ACKNOWLEDGE, OPEN): ACKNOWLEDGED,
     (UNMUTE, MUTED): OPEN,
-    (REOPEN, RESOLVED): OPEN,
-    (RETURN, RESOLVED): OPEN,
+    **{(verb, RESOLVED): OPEN for verb in (REOPEN, RETURN)},
 }
 """(verb, state) -> state afterwards; what is not listed is refused. Two things come on top: an incident that was merged
 into another takes notes only, and one that returns while its mute lasts is muted."""
@@ -338,8 +334,9 @@ class Incident:
 
     @property
     def closed_by_people(self) -> bool:
-        """Whether people did the last thing to it, and not Dipper: what they closed does not come back by itself."""
-        return bool(self.history) and self.history[-1].author != SYSTEM
+        """Whether people ended it, and not Dipper: what they closed does not come back by itself."""
+        ends = [line for line in self.history if line.verb in (RESOLVE, FALSE_ALARM, END)]
+        return bool(ends) and ends[-1].author != SYSTEM
 
 
 class IllegalTransition(ContractError):

@@ -252,6 +252,26 @@ def test_a_merged_incident_takes_notes_only() -> None:
         apply(merged, action("reopen", 2))
 
 
+@pytest.mark.parametrize(
+    ("verbs", "by_people"),
+    [
+        ([], False),
+        (["end"], False),
+        (["end", "note"], False),
+        (["end", "false_alarm"], True),
+        (["acknowledge", "end"], False),
+        (["resolve"], True),
+        (["resolve", "note"], True),
+        (["resolve", "reopen", "end"], False),
+    ],
+)
+def test_who_closed_it_is_who_ended_it_last(verbs: list[str], by_people: bool) -> None:
+    incident = INCIDENT
+    for n, verb in enumerate(verbs):
+        incident = apply(incident, action(verb, n))
+    assert incident.closed_by_people is by_people
+
+
 def test_an_action_is_applied_once_and_only_to_its_incident() -> None:
     muted = apply(INCIDENT, action("mute"))
     assert apply(muted, action("mute")) is muted
