@@ -1,4 +1,4 @@
-"""`dipper history backup|restore|expire|import`: care for what is stored."""
+"""`dipper history backup|restore|expire|import|policies`: care for what is stored, and for who may read it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from dipper import past_import_cli, settings
 from dipper.command import add_data_arguments, ask, print_json
 from dipper.paths import OwnerLock, Paths
+from dipper.settings import SettingsError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,7 +26,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     expire = verbs.add_parser("expire", help="let go of what is older than the retention; runs by itself as well")
     expire.set_defaults(run=run_expire)
     past_import_cli.add_verb(verbs)
-    for verb in (backup, restore, expire):
+    policies = verbs.add_parser(
+        "policies",
+        help="SQL that lets a customer's programs read their own rows on a ClickHouse server",
+        description="Prints what an administrator of the server runs: an account, row policies, grants (docs/sla.md).",
+    )
+    policies.add_argument("customer", metavar="CUSTOMER")
+    policies.add_argument("--password-sha256", required=True, metavar="HEX", help="of the account's password")
+    policies.set_defaults(run=run_policies)
+    for verb in (backup, restore, expire, policies):
         add_data_arguments(verb)
 
 
@@ -56,4 +65,18 @@ def run_expire(arguments: argparse.Namespace) -> int:
         print_json(dropped)
     else:
         print(", ".join(f"{table}: {n}" for table, n in dropped.items() if n) or "nothing is older than the retention")
+    return 0
+
+
+def run_policies(arguments: argparse.Namespace) -> int:
+    """Print the statements."""
+    from history.clickhouse_url import servers
+    from history.row_policies import statements
+
+    where = settings.from_environment(settings.environment(), store=arguments.store).needs_store()
+    if not where.startswith("clickhouse:"):
+        raise SettingsError("DIPPER_STORE: expected clickhouse://.., for only a server has accounts, got another store")
+    at = servers(where)
+    found = statements(arguments.customer, arguments.password_sha256, at.database, at.user, at.cluster)
+    print_json(found) if arguments.json else print("".join(f"{statement};\n" for statement in found), end="")
     return 0
