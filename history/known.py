@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 from contracts.protocols import Store
+from contracts.times import DAY_MS, HOUR_MS, SEAL_AFTER_MS
 
 _SPANS = """SELECT device, boot, min(seq) AS first, max(seq) AS last, uniqExact(seq) AS n FROM reports
 WHERE device IN {devices:Array(String)} GROUP BY device, boot"""
@@ -14,6 +15,8 @@ WHERE device = {device:String} AND boot = {boot:String}"""
 _OF_DIRTY = "SELECT DISTINCT device, boot, seq FROM slices WHERE minute IN {minutes:Array(Int64)}"
 _LOAD_DEVICES = 2_000
 MAX_OPEN_RANGES = 250_000
+# A report can be sent again until the seal; a day more, for the sink may fall behind between two copies of one.
+FORGET_AFTER_MS = SEAL_AFTER_MS + DAY_MS
 
 Boot = tuple[str, str]
 
@@ -112,7 +115,7 @@ class SeqRanges:
 
 class KnownReports:
     """Identities whose header is stored (`headers`) and whose slices may be stored (`slices`, a superset). A device is
-    read from the store when it is first asked for.
+    read from the store when it is first asked for, and again when it comes back after FORGET_AFTER_MS.
 
     Of a report whose header is still to come, the slices of some customers may be stored and those of others be unread:
     partitions go by customer and are read at their own pace. `open` has those apart, by (device, boot, customer), so
@@ -129,7 +132,9 @@ class KnownReports:
         self._store = store
         self._max_open_ranges = max_open_ranges
         self._unheaded = store.query(_OF_DIRTY, {"minutes": list(dirty_minutes)}) if dirty_minutes else None
-        self._devices: set[str] = set()
+        self._seen: dict[str, int] = {}  # devices that were read from the store; when they were last asked for
+        self._now: int | None = None
+        self._swept = 0
         self.headers: dict[Boot, SeqRanges] = {}
         self.slices: dict[Boot, SeqRanges] = {}
         self.open: dict[tuple[str, str, str], SeqRanges] = {}
@@ -166,9 +171,27 @@ class KnownReports:
         left = {key: ranges.without(self.slices.get(key[:2], nothing)) for key, ranges in self.open.items()}
         self.open = {key: ranges for key, ranges in left.items() if len(ranges)}
 
+    def advance(self, now: int) -> None:
+        """Tell the time, ms UTC, between blocks. Once an hour devices that were not asked for since FORGET_AFTER_MS are
+        let go, so that memory goes with the boxes there are and not with all that ever were."""
+        if self._now is None:
+            self._seen = dict.fromkeys(self._seen, now)
+            self._swept = now
+        self._now = now
+        if now - self._swept < HOUR_MS:
+            return
+        self._swept = now
+        gone = {device for device, seen in self._seen.items() if now - seen > FORGET_AFTER_MS}
+        if gone:
+            self._seen = {device: seen for device, seen in self._seen.items() if device not in gone}
+            self.headers = {boot: ranges for boot, ranges in self.headers.items() if boot[0] not in gone}
+            self.slices = {boot: ranges for boot, ranges in self.slices.items() if boot[0] not in gone}
+            self.open = {key: ranges for key, ranges in self.open.items() if key[0] not in gone}
+
     def load(self, devices: Iterable[str]) -> None:
         """Make sure that the stored identities of these devices are known."""
-        missing = sorted(set(devices) - self._devices)
+        wanted, now = set(devices), self._now or 0
+        missing = sorted(wanted - self._seen.keys())
         for at in range(0, len(missing), _LOAD_DEVICES):
             part = missing[at : at + _LOAD_DEVICES]
             rows = self._store.query(_SPANS, {"devices": part})
@@ -176,7 +199,8 @@ class KnownReports:
                 ranges = SeqRanges(first, last) if last - first + 1 == n else self._scattered(device, boot)
                 self.headers[device, boot] = ranges
                 self.slices[device, boot] = ranges.copy()
-            self._devices.update(part)
+            self._seen.update(dict.fromkeys(part, now))
+        self._seen.update(dict.fromkeys(wanted, now))
         if self._unheaded is not None:
             rows, self._unheaded = self._unheaded, None
             self.load(rows["device"])

@@ -202,6 +202,7 @@ class Sink:
             feed.poll(1, timeout_s, cut=[0] * self._log.partitions(feed.topic))
 
     def _flush(self, now: int) -> SinkStep:
+        self._known.advance(now)
         headers_cut = self._log.end_offsets(topics.REPORTS.name)
         slices_cut = self._log.end_offsets(topics.SLICES.name)
         other_cuts = {name: self._log.end_offsets(name) for name in OTHER_TOPICS}

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from history.known import KnownReports, SeqRanges
 
+T0, HOUR = 1_700_000_000_000, 3_600_000
+
 
 def holding(seqs):
     ranges = SeqRanges()
@@ -88,3 +90,33 @@ def test_what_headers_never_come_for_stays_bounded_and_seen():
         known.settle()
         assert sum(map(len, known.open.values())) <= 10
     assert known.see_slices("d", "b", "acme", 1, 399) == list(range(1, 400, 2))
+
+
+class OneReport(EmptyStore):
+    """A store that holds reports 1 to 5 of every box, each of one boot; `asked`: for which boxes, in turn."""
+
+    def __init__(self):
+        self.asked = []
+
+    def query(self, sql, parameters=None):
+        devices = parameters["devices"]
+        self.asked.append(devices)
+        n = len(devices)
+        return {"device": devices, "boot": ["b"] * n, "first": [1] * n, "last": [5] * n, "n": [5] * n}
+
+
+def test_boxes_that_are_gone_are_forgotten_a_day_after_the_seal_and_known_again_when_they_come_back():
+    store = OneReport()
+    known = KnownReports(store)
+    known.load(["stays", "goes"])
+    known.see_slices("goes", "b", "acme", 9, 9)
+    for hour in range(74):
+        known.advance(T0 + hour * HOUR)
+        known.load(["stays"])
+        expected = {"stays", "goes"} if hour <= 72 else {"stays"}
+        assert {device for device, _ in known.headers} == {device for device, _ in known.slices} == expected
+    assert known.open == {}
+    assert store.asked == [["goes", "stays"]]
+    known.load(["goes", "stays"])
+    assert store.asked == [["goes", "stays"], ["goes"]]
+    assert known.see_headers("goes", "b", 1, 6) == [1, 2, 3, 4, 5]

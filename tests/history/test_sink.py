@@ -441,6 +441,21 @@ def test_a_flush_that_fails_leaves_what_is_stored_through(store, log):
     assert sink.status(T0 + 2 * MINUTE)["stored_through"] == T0 + 2 * MINUTE
 
 
+def test_a_report_of_a_box_that_was_forgotten_is_still_stored_once(embedded, log):
+    store = embedded.empty()
+    report = Box().report(T0, [make_slice()])
+    send(log, report)
+    sink = Sink(log, store, PROMPT)
+    sink.drain(T0 + MINUTE)
+    late = T0 + 80 * 60 * MINUTE
+    sink.step(late)
+    assert sink._known.headers == {}
+    send(log, report)
+    assert sink.drain(late + MINUTE).duplicates == 2
+    assert store.query("SELECT count() AS n FROM slices")["n"] == [1]
+    assert_truth(store, [report])
+
+
 def test_small_blocks_and_steps_end_in_the_same_truth(store, log):
     reports = random_fleet(random.Random(8), boxes=3, minutes=2)
     send(log, *reports)
