@@ -43,7 +43,14 @@ _SCORE = _object(
         "computed_at": _TIME,
         "expires_at": {**_TIME, "description": "from here the score fades to neutral within five minutes"},
         "box": {"type": "object", "additionalProperties": {"type": "string"}},
-    }
+        "usual_per_minute": {
+            "type": "object",
+            "additionalProperties": _COUNT,
+            "description": "requests a minute by customer while the box served all of its traffic; only of a box that "
+            "gets less or did a while ago",
+        },
+    },
+    "usual_per_minute",
 )
 _DEVICES = _object(
     {"version": _VERSION, "computed_at": _TIME, "devices": {"type": "array", "items": {"type": "object"}}}
