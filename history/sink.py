@@ -89,6 +89,7 @@ class Sink:
         self._feeds: dict[str, Feed] = {}
         self._skipped = Skipped()
         self._last_flush: int | None = None
+        self._caught_up = True
         self._stored_through = 0
         self._insert_rows_per_s = 0.0
         self._newest_end = 0
@@ -171,9 +172,9 @@ class Sink:
     def _step(self, now: int, timeout_s: float) -> SinkStep:
         flushed = SinkStep()
         due_in_ms = 0 if self._last_flush is None else self._last_flush + self._settings.flush_every_ms - now
-        if due_in_ms > 0:
+        if due_in_ms > 0 and self._caught_up:
             # Records may well be there already, but they gather: looking at them again and again would only take the
-            # interpreter away from those who bring more.
+            # interpreter away from those who bring more. What a flush left unread has gathered.
             self._sleep(min(timeout_s, due_in_ms / 1_000))
         else:
             self._wait(timeout_s)
@@ -215,6 +216,7 @@ class Sink:
         for name, cut in other_cuts.items():
             done = _plus(done, self._consume(self._feeds[name], cut, now))
         self._positions.save(self._read())
+        self._caught_up = done.caught_up
         if done.caught_up:
             self._stored_through = now
         return done

@@ -94,6 +94,22 @@ def test_late_minutes_wait_for_those_that_were_never_computed(embedded, log):
     assert_truth(store, [*first, *late, *again])
 
 
+def test_a_sink_behind_the_log_goes_on_at_once_and_restates_nothing(embedded, log):
+    store = Slow(embedded.empty())
+    reports = random_fleet(random.Random(9), boxes=3, minutes=4)
+    send(log, *reports)
+    sink = sink_of(log, store, flush_every_ms=3_000, block_rows=60, poll_records=20, blocks_per_step=1)
+    now = T0 + 5 * MINUTE
+    steps = [sink.step(now)]
+    while not steps[-1].caught_up:
+        steps.append(sink.step(now + len(steps)))
+    assert len(steps) > 2
+    assert all(step.records for step in steps)
+    sink.drain(now + MINUTE)
+    assert store.query("SELECT count() AS n FROM restatements")["n"] == [0], "a minute ended without its headers"
+    assert_truth(store, reports)
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_no_minute_ends_before_its_headers_are_read(embedded, log, restart):
     store = Slow(embedded.empty())
