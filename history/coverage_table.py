@@ -27,8 +27,8 @@ WHERE minute >= {first:Int64} AND minute <= {last:Int64} AND device IN (
     WHERE minute >= {target:Int64} AND minute <= {last:Int64} AND dropped_requests > spool_dropped_requests)
 GROUP BY minute, device, boot ORDER BY device, boot, minute"""
 _PRESENT = "SELECT minute, customer FROM coverage_minutes FINAL WHERE minute IN {minutes:Array(Int64)}"
-CLOSED_THROUGH = """SELECT max(minute) AS minute FROM (
-SELECT max(minute) AS minute FROM coverage_minutes UNION ALL SELECT max(minute) FROM heard_minutes)"""
+CLOSED = "greatest((SELECT max(minute) FROM coverage_minutes), (SELECT max(minute) FROM heard_minutes))"
+CLOSED_THROUGH = f"SELECT {CLOSED} AS minute"
 """The newest minute that has ended for history; 0 before the first. Old histories have coverage only."""
 # Targets are computed in runs, so that one catch-up does not pull a day of traffic at once.
 RUN_MINUTES = 120

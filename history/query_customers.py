@@ -13,6 +13,7 @@ from contracts.columns import COUNT_NAMES, FAILURE_NAMES
 from contracts.histogram import COMPUTE_SERVICE, latency_base_ms
 from contracts.protocols import Store
 from contracts.times import HOUR_MS, MINUTE_MS
+from history.coverage_table import CLOSED
 from history.quantiles import dense, quantiles
 from history.query_model import Counts, CustomerOverview, Latency, Series
 from history.rollups import FAILURES
@@ -70,8 +71,8 @@ WHERE dirty = 1 AND minute >= {start:Int64} AND minute < {end:Int64}"""
 _SERVICES = """SELECT DISTINCT service FROM (SELECT customer, service FROM hours UNION ALL
 SELECT customer, service FROM minutes WHERE minute >= {since:Int64})
 WHERE customer = {customer:String} ORDER BY service"""
-_REACH = """SELECT (SELECT max(minute) FROM minutes) AS newest,
-    (SELECT max(minute) FROM coverage_minutes) AS closed"""
+_REACH = f"""SELECT (SELECT max(minute) FROM minutes) AS newest,
+    {CLOSED} AS closed"""
 _SERVED = f"""SELECT DISTINCT customer, service FROM {_SOURCE.format(columns="customer, service", where="1")}
 ORDER BY customer, service"""
 _CELLS = f"""SELECT customer, service, cell, toInt64(sum(n)) AS total FROM

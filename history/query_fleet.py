@@ -11,6 +11,7 @@ from contracts.entities import Change
 from contracts.errors import ContractError
 from contracts.protocols import Store
 from contracts.times import HOUR_MS, MINUTE_MS, PLACEMENT_TTL_MINUTES
+from history.coverage_table import CLOSED
 from history.query_model import (
     BoxCounts,
     Device,
@@ -48,8 +49,8 @@ _BOX_COUNTS = """SELECT count() AS total, countIf(last_seen >= {since:Int64}) AS
 _DEVICES = f"""SELECT device, boot, seq, last_seen, received_at, clock_offset_ms, agent, {", ".join(BOX_DIMENSIONS)}
 FROM devices FINAL WHERE {{device:String}} = '' OR device = {{device:String}}
 ORDER BY device LIMIT {{limit:Int64}} OFFSET {{offset:Int64}}"""
-_FRESHNESS = """SELECT (SELECT max(last_seen) FROM devices) AS newest_end,
-    (SELECT max(minute) FROM minutes) AS newest_minute, (SELECT max(minute) FROM coverage_minutes) AS closed_through,
+_FRESHNESS = f"""SELECT (SELECT max(last_seen) FROM devices) AS newest_end,
+    (SELECT max(minute) FROM minutes) AS newest_minute, {CLOSED} AS closed_through,
     (SELECT count() FROM dirty_minutes FINAL WHERE dirty = 1) AS dirty_minutes"""
 _REASONS = """SELECT reason, count() AS refusals, sum(requests) AS requests, sum(slices) AS slices,
     max(received_at) AS newest

@@ -11,6 +11,7 @@ from contracts.columns import CELL_DIMENSIONS
 from contracts.errors import ContractError
 from contracts.protocols import Store
 from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS
+from history.coverage_table import CLOSED
 from history.query_model import Rejected
 from history.rollups import FAILURES
 
@@ -34,11 +35,11 @@ FROM coverage_minutes FINAL WHERE minute >= {{start:Int64}} AND minute < {{end:I
 GROUP BY customer ORDER BY unmeasured DESC, customer"""
 _ARRIVALS = """SELECT count() AS n, quantiles(0.5, 0.95, 0.99)(received_at - `end`) AS q
 FROM reports WHERE minute >= {start:Int64} AND received_at >= {start:Int64} AND received_at < {end:Int64}"""
-_STAGES = """SELECT (SELECT max(last_seen) FROM devices) AS newest_end,
+_STAGES = f"""SELECT (SELECT max(last_seen) FROM devices) AS newest_end,
     (SELECT max(received_at) FROM devices) AS received,
-    (SELECT max(minute) FROM stream_minutes WHERE minute >= {since:Int64}) AS stream,
-    (SELECT max(minute) FROM signals WHERE minute >= {since:Int64}) AS signal,
-    (SELECT max(minute) FROM coverage_minutes) AS closed,
+    (SELECT max(minute) FROM stream_minutes WHERE minute >= {{since:Int64}}) AS stream,
+    (SELECT max(minute) FROM signals WHERE minute >= {{since:Int64}}) AS signal,
+    {CLOSED} AS closed,
     (SELECT max(hour) FROM cell_hours) AS hour,
     (SELECT count() FROM dirty_minutes FINAL WHERE dirty = 1) AS dirty"""
 _LATE = """SELECT toInt64(sum(late_requests)) AS late, toInt64(sum(requests)) AS requests FROM stream_minutes FINAL

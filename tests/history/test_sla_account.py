@@ -10,6 +10,8 @@ from contracts.times import DAY_MS, rfc3339
 from history import sla
 from history.maintenance import expire
 from history.objectives import record, versions
+from history.query_fleet import freshness
+from history.query_intake import stages
 from history.sink import Sink, SinkSettings
 from history.sla_account import account
 from history.sla_minutes import known_through
@@ -197,6 +199,8 @@ def test_history_is_known_through_a_lull(store, log):
     send(log, *(box.report(START + k * 10_000, [make_slice()] if k < 6 else []) for k in range(6 * 100)))
     sink.drain(START + 100 * MINUTE + 20_000)
     assert known_through(store) == START + 100 * MINUTE
+    assert freshness(store).closed_through == START + 99 * MINUTE
+    assert stages(store, START + 100 * MINUTE + 20_000).closed == START + 100 * MINUTE
 
 
 def test_what_was_heard_of_expires_with_the_minutes(store, log):
