@@ -2,6 +2,7 @@
 it, and with no others."""
 
 import gzip
+import http.client
 import json
 import subprocess
 import time
@@ -14,7 +15,9 @@ from agent_exporter.kafka import KafkaTransport
 from contracts.auth import headers_for
 from contracts.protocols import LogError, LogUnavailable, Record
 from contracts.rights import RIGHTS, Right
+from contracts.times import MINUTE_MS, rfc3339
 from contracts.topics import REGISTRY, SLICES
+from dipper.clock import wall_clock
 from ingest.log.kafka import KafkaLog
 from tests.e2e.cluster import HOST, Member, clean_environment
 from tests.e2e.processes import ROOT, python, until
@@ -28,16 +31,18 @@ ADD = ["--isp", "telecom", "--region", "hebei", "--nat", "full_cone", "--cohort"
 
 
 class Site:
-    """Broker, engine, and one process of each kind."""
+    """Broker, engine, one process of each kind. A report is there before any but the sink and the gateway start."""
 
     def __init__(self, folder):
         self.folder = folder
         self.broker = SecureBroker(folder / "kafka")
         self.engine = NativeServer(folder / "clickhouse")
+        self.policy = folder / "policy.toml"
         self.members = {}
 
     def environment(self, component):
-        return {**self.broker.environment_of(f"dipper-{component}"), "DIPPER_STORE": self.engine.url}
+        given = {"DIPPER_STORE": self.engine.url, "DIPPER_POLICY": str(self.policy)}
+        return {**self.broker.environment_of(f"dipper-{component}"), **given}
 
     def start(self):
         self.broker.start()
@@ -46,9 +51,25 @@ class Site:
         self.run("customers", "add", "acme", "--name", "Acme")
         for component, rights in RIGHTS.items():
             self.broker.grant(f"dipper-{component}", rights)
-        for name in ("sink", "gateway", "intake", "worker", "dashboards"):
-            self.members[name] = Member(name, [name], self.folder, self.environment(name))
-            self.members[name].start()
+        self.policy.write_text("")
+        for name in ("sink", "gateway"):
+            self.add(name)
+        key = key_of(self, "box-early")
+        until(lambda: self.post("box-early", key, report_of("box-early")), 20, "the gateway knows the first box")
+        for name in ("intake", "worker", "triage", "health", "feed", "dashboards"):
+            self.add(name)
+
+    def add(self, name):
+        """Start a process under its own user, until it is ready."""
+        self.members[name] = Member(name, [name], self.folder, self.environment(name))
+        self.members[name].start()
+
+    def post(self, device, key, report):
+        """Whether the gateway took a report."""
+        body, headers = signed(device, key, report)
+        connection = http.client.HTTPConnection(HOST, self.members["gateway"].public, timeout=10)
+        connection.request("POST", "/v1/telemetry", body, {**headers, "content-type": "application/json"})
+        return connection.getresponse().status == 200
 
     def run(self, *arguments):
         """A person's command, over the listener that allows everything; its output."""
@@ -103,19 +124,10 @@ def test_every_process_works_with_its_own_rights_alone(site):
 
 
 def test_a_report_over_http_and_one_over_kafka_reach_history(site):
-    import http.client
-
     boxes = {name: key_of(site, name) for name in ("box-http", "box-kafka")}
-    gateway, intake = site.members["gateway"], site.members["intake"]
+    intake = site.members["intake"]
     report = report_of("box-http")
-    body, headers = signed("box-http", boxes["box-http"], report)
-
-    def posted():
-        connection = http.client.HTTPConnection(HOST, gateway.public, timeout=10)
-        connection.request("POST", "/v1/telemetry", body, {**headers, "content-type": "application/json"})
-        return connection.getresponse().status == 200
-
-    until(posted, 20, "the gateway knows the new box")
+    until(lambda: site.post("box-http", boxes["box-http"], report), 20, "the gateway knows the new box")
     until(lambda: intake.metrics().get("dipper_registry_behind", 0) == 0, 20, "the intake knows it as well")
     report = report_of("box-kafka")
     body, headers = signed("box-kafka", boxes["box-kafka"], report)
@@ -125,11 +137,25 @@ def test_a_report_over_http_and_one_over_kafka_reach_history(site):
 
     def stored():
         books = json.loads(site.run("ledger", "--json"))
-        return books["requests"]["stored"] == 14 and books["balanced"]
+        return books["requests"]["stored"] == 21 and books["balanced"]
 
-    until(stored, 60, "both reports are in history")
+    until(stored, 60, "both reports are in history, beside the early one")
     worker = site.members["worker"]
-    until(lambda: worker.metrics().get("dipper_stream_slices_total", 0) == 2, 60, "the streams read both")
+    until(lambda: worker.metrics().get("dipper_stream_slices_total", 0) == 3, 60, "the streams read all three")
+
+
+def test_policy_that_is_saved_is_taken_and_recorded_by_those_who_work(site):
+    site.policy.write_text("[incident]\nend_after_ms = 240000\n[health]\nexpires_minutes = 9\n")
+    wanted = {"Dipper: incident.end_after_ms: 300000 -> 240000", "Dipper: health.expires_minutes: 10 -> 9"}
+
+    def recorded():
+        found = json.loads(site.run("changes", "--to", rfc3339(wall_clock() + 10 * MINUTE_MS), "--json"))
+        return wanted <= {change["note"] for change in found}
+
+    until(recorded, 60, "triage and health record what they took")
+    for name in ("triage", "health"):
+        assert site.members[name].ready(), name
+        assert "Authorization" not in site.members[name].log.read_text(), name
 
 
 @pytest.mark.parametrize("component", ["node", "dashboards", "sink"])
