@@ -11,21 +11,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import aiokafka.codec
 import pytest
-from kafka import KafkaProducer
 
-from contracts.kafka import KafkaSettings, client_options
+from contracts.kafka import KafkaSettings
 from contracts.protocols import StoredRecord
 from contracts.topics import QUALITY_MINUTES, REJECTED, SLICES
 from ingest.log.kafka import KafkaLog
 from ingest.log.kafka_topics import TopicPlan, apply
 from streams.faust_app import WorkerApp, WorkerFailed, _stored, credentials
+from tests.services.kafka.stranger import send_odd
 from tests.streams.builders import MINUTE, MINUTE_KEYS, T0, Message, Slice, final, messages_of, report_row, slice_row
 from tests.streams.logs import PARTITIONS, append, outputs, tables
 from tests.streams.test_task import OF_ALPHA, one_report, script
@@ -175,9 +175,8 @@ def test_poison_and_an_idle_partition_hold_nothing_up(kafka: Any) -> None:
     with topics(kafka, "poison.") as log, worker_in_thread(kafka, log, "poison.") as (app, _):
         wait_until(lambda: states(app) == ["running", "running"], "both partitions running")
         odd: list[tuple[str, bytes | None]] = [("kind", None), ("latin", b"caf\xe9")]  # as no writer of ours has them
-        with closing(KafkaProducer(**client_options(kafka.settings))) as stranger:
-            topic = f"poison.{SLICES.name}"
-            stranger.send(topic, b"not arrow", b"alpha", odd, OF_ALPHA, timestamp_ms=T0).get(DEADLINE_S)
+        topic = f"poison.{SLICES.name}"
+        send_odd(kafka.settings, topic, b"not arrow", odd, partition=OF_ALPHA, key=b"alpha", timestamp_ms=T0)
         append(log, [*good, Message(SLICES.name, OF_ALPHA, T0 + 5 * MINUTE)])  # of the other one nothing ever comes
         wait_until(lambda: sum(log.end_offsets(REJECTED.name)) > 0, "a refusal")
         wait_until(lambda: log.end_offsets(QUALITY_MINUTES.name)[OF_ALPHA] > 0, "minutes")

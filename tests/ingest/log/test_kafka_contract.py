@@ -1,12 +1,11 @@
 """The log on Kafka keeps the contract of every log, on a real broker."""
 
 import pytest
-from kafka import KafkaProducer
 
-from contracts.kafka import client_options
 from ingest.log.kafka import KafkaLog
-from tests.ingest.log_contract import DEADLINE_S, REPORTS, SIGNALS, SLICES, LogContract, append, read, record
+from tests.ingest.log_contract import REPORTS, SIGNALS, SLICES, LogContract, append, read, record
 from tests.services.kafka import create_topics
+from tests.services.kafka.stranger import send_odd
 
 
 @pytest.fixture
@@ -28,10 +27,8 @@ def make_log(kafka, request):
 class TestKafkaLog(LogContract):
     def test_headers_of_another_writer_hold_no_reader_up(self, make_log, kafka, request):
         log = make_log()
-        producer = KafkaProducer(**client_options(kafka.settings))
         odd = [("kind", None), ("latin", b"caf\xe9"), ("n", "é".encode())]
-        producer.send(f"{request.node.name}.{SLICES}", b"odd", b"k", odd, partition=0).get(DEADLINE_S)
-        producer.close()
+        send_odd(kafka.settings, f"{request.node.name}.{SLICES}", b"odd", odd, partition=0)
         append(log, record(b"next", partition=0))
         stored = [(r.value, dict(r.headers)) for r in read(log)]
         assert stored == [(b"odd", {"kind": "", "latin": "caf\ufffd", "n": "é"}), (b"next", {})]
