@@ -145,15 +145,17 @@ class VitalSigns:
 
 
 class Placement:
-    """Requests a minute of each box for each customer, as pairs in the order of their keys. `since`: time (ms UTC) of
-    the first rows that wait for `turn`; whoever adds the first ones may state it."""
+    """Requests a minute of each box for each customer, as pairs in the order of their keys: what it serves now and what
+    it usually does. `since`: time (ms UTC) of the first rows that wait for `turn`; whoever adds the first ones may
+    state it."""
 
     def __init__(self, memory_minutes: float) -> None:
         self.customers = Codes()
         self.since: int | None = None
         self._memory = memory_minutes
         self._key: Ints = np.zeros(0, np.int64)
-        self._rate: Floats = np.zeros(0)
+        self._served: Floats = np.zeros(0)
+        self._usual: Floats = np.zeros(0)
         self.pending = 0  # rows that wait for `turn`, those of a pair put together now and then
         self._new: list[tuple[Ints, Floats]] = []
         self._room = MOST_PENDING
@@ -173,13 +175,14 @@ class Placement:
         """Requests a minute per customer of boxes (by code), as they were published, before any rows."""
         pairs = {i << _CUSTOMER_BITS | self.customers.of(c): rate for i, of in usual.items() for c, rate in of.items()}
         self._key = np.array(sorted(pairs), np.int64)
-        self._rate = np.array([pairs[key] for key in self._key.tolist()], np.float64)
+        self._usual = np.array([pairs[key] for key in self._key.tolist()], np.float64)
+        self._served = np.full(len(pairs), np.nan)
         self._restored = np.array(sorted(usual), np.int64)
 
     def turn(self, now: int, frozen: npt.NDArray[np.bool_]) -> None:
-        """Take the rows until now (ms UTC) into the average, as of the time they came in: the first ones may be those
-        of many minutes, read again at a start. What a box that gets less than its usual traffic (`frozen`, (n,)) can
-        carry for whom stays what it was; at the first turn that of all boxes that were restored, because among their
+        """Take the rows until now (ms UTC) into the averages, as of the time they came in: the first ones may be those
+        of many minutes, read again at a start. What a box that gets less than its usual traffic (`frozen`, (n,))
+        usually serves stays what it was; at the first turn that of all boxes that were restored, because among their
         rows are some of when they got less."""
         passed = MINUTE_MS if self.since is None else now - self.since
         if self._turned and passed < _LEAST_TURN_MS:
@@ -193,28 +196,29 @@ class Placement:
         rate = requests / minutes
         keep = 0.5 ** (minutes / self._memory)
         all_keys = np.union1d(self._key, found)
-        old, new = np.full(len(all_keys), np.nan), np.zeros(len(all_keys))
-        old[np.searchsorted(all_keys, self._key)] = self._rate
+        served, usual, new = np.full(len(all_keys), np.nan), np.full(len(all_keys), np.nan), np.zeros(len(all_keys))
+        known = np.searchsorted(all_keys, self._key)
+        served[known], usual[known] = self._served, self._usual
         new[np.searchsorted(all_keys, found)] = rate
-        mixed = np.where(np.isnan(old), new, old * keep + new * (1 - keep))
+        served, mixed = (np.where(np.isnan(old), new, old * keep + new * (1 - keep)) for old in (served, usual))
         stays = frozen[all_keys >> _CUSTOMER_BITS]
-        mixed = np.where(stays & ~np.isnan(old), old, mixed)
-        kept = mixed >= _LEAST_REQUESTS
-        self._key, self._rate = all_keys[kept], mixed[kept]
+        usual = np.where(stays & ~np.isnan(usual), usual, mixed)
+        kept = usual >= _LEAST_REQUESTS
+        self._key, self._served, self._usual = all_keys[kept], served[kept], usual[kept]
 
     def _take(self) -> tuple[Ints, Floats]:
         """Requests per pair of the rows that wait; none wait then."""
         keys = np.concatenate([self._key[:0], *(k for k, _ in self._new)])
-        requests = np.concatenate([self._rate[:0], *(r for _, r in self._new)])
+        requests = np.concatenate([self._usual[:0], *(r for _, r in self._new)])
         self._new, self.pending = [], 0
         found, place = np.unique(keys, return_inverse=True)
         return found, np.bincount(place, requests, len(found)).astype(np.float64)
 
     def usual(self, box: int) -> dict[str, float]:
-        """Requests a minute per customer that a box carries."""
+        """Requests a minute per customer that a box usually serves."""
         first, end = np.searchsorted(self._key, (box << _CUSTOMER_BITS, (box + 1) << _CUSTOMER_BITS)).tolist()
         customers = (self._key[first:end] & ((1 << _CUSTOMER_BITS) - 1)).tolist()
-        return {self.customers.names[c]: r for c, r in zip(customers, self._rate[first:end].tolist(), strict=True)}
+        return {self.customers.names[c]: r for c, r in zip(customers, self._usual[first:end].tolist(), strict=True)}
 
     def capacity(self, boxes: Boxes, present: npt.NDArray[np.bool_]) -> tuple[Capacity, Cells]:
         """What boxes can carry, in cells of all widths; boxes that are not `present` (n,) carry nothing."""
@@ -233,12 +237,13 @@ class Placement:
             codes.append(own[:, at])
             first += len(at)
         everything = np.full(len(box), first, np.int64)
-        amount = self._rate * present[box]
+        amount = self._usual * present[box]
         capacity = Capacity(
             np.tile(box, len(_CELL) + 1),
             np.concatenate([*places, everything]),
             np.tile(amount, len(_CELL) + 1),
             first + 1,
+            np.tile(self._served * present[box], len(_CELL) + 1),
         )
         names = (boxes.attributes["device_region"], boxes.attributes["device_isp"], self.customers)
         return capacity, Cells(np.concatenate([*codes, np.full((len(_CELL), 1), -1)], axis=1), names)

@@ -4,6 +4,9 @@ A cell is a combination of region, ISP and customer; wider cells (ISP and custom
 the only one where a cell has too few boxes. Boxes that are away have no capacity, so where boxes vanished less may be
 removed. When more boxes look ill than the budget lets go, the cause is not the boxes. A box that carries more of a cell
 than may be removed goes in part.
+
+Live capacity is what a cell is asked for now. Traffic that leaves a removed box goes to its neighbours, so what they
+serve must not be added to what it could carry: with r of a cell out, that sum would make r look like r / (1 + r).
 """
 
 from __future__ import annotations
@@ -27,18 +30,23 @@ _ROUNDING, _ROUNDINGS = 1e-10, 1e-9
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """What each box can carry in each cell, as entries: `box`, `cell` (m,) int64, `amount` (m,) float64 >= 0 in any
-    unit, 0 for boxes that are away. `cells`: number of cells, of all widths."""
+    unit, 0 for boxes that are away. `cells`: number of cells, of all widths. `served` (m,) in the same unit: what each
+    box serves of it now, a removed one its share; None where nothing is removed, that is `amount`."""
 
     box: Ints
     cell: Ints
     amount: Floats
     cells: int
+    served: Floats | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.box) == len(self.cell) == len(self.amount):
-            raise BadInput("capacity", "expected as many boxes and cells as amounts")
-        if len(self.amount) and not (np.isfinite(self.amount).all() and (self.amount >= 0).all()):
-            raise BadInput("amount", "expected finite numbers of at least 0", _first(~(self.amount >= 0)))
+        served = self.amount if self.served is None else self.served
+        if not len(self.box) == len(self.cell) == len(self.amount) == len(served):
+            raise BadInput("capacity", "expected as many boxes, cells and served as amounts")
+        for name, values in (("amount", self.amount), ("served", served)):
+            wrong = ~(np.isfinite(values) & (values >= 0))
+            if wrong.any():
+                raise BadInput(name, "expected finite numbers of at least 0", _first(wrong))
         if len(self.cell) and not (self.cell.min() >= 0 and self.cell.max() < self.cells):
             raise BadInput("cell", f"expected 0 to {self.cells - 1}")
 
@@ -46,8 +54,8 @@ class Capacity:
 @dataclass(frozen=True, slots=True)
 class Removal:
     """`granted` (n,): what may be removed of each box, 0 or what was `asked` (n,): what was wanted; of a box too large
-    for a budget less. Per cell: `live` capacity, `boxes` with any, `allowed`, `used` and `wanted` capacity;
-    `budgeted`: has a budget of its own; `exhausted`: more is wanted."""
+    for a budget less. Per cell: `live` capacity, what is served of it now; `boxes` with any, `allowed`, `used` and
+    `wanted` capacity; `budgeted`: has a budget of its own; `exhausted`: more is wanted."""
 
     granted: Floats
     asked: Floats
@@ -78,7 +86,7 @@ def remove(want: Floats, have: Floats, priority: Floats, capacity: Capacity, set
         if not ((values >= 0) & (values <= 1)).all():
             raise BadInput(name, "expected 0 to 1", _first(~((values >= 0) & (values <= 1))))
     box, cell, amount = capacity.box, capacity.cell, capacity.amount
-    live = _per_cell(amount, capacity)
+    live = _per_cell(amount if capacity.served is None else capacity.served, capacity)
     boxes = np.bincount(cell[amount > 0], minlength=capacity.cells)
     budgeted = boxes >= settings.least_boxes
     allowed = np.where(budgeted, settings.share * live, np.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ from anomaly.health import BadInput, BudgetSettings, Capacity, Removal, remove
 FIFTH = BudgetSettings(share=0.2, least_boxes=5)
 
 
-def capacity(rows: list[tuple[int, int, float]], cells: int) -> Capacity:
+def capacity(rows: list[tuple[int, int, float]], cells: int, served: list[float] | None = None) -> Capacity:
     box, cell, amount = zip(*rows, strict=True) if rows else ((), (), ())
-    return Capacity(np.array(box, np.int64), np.array(cell, np.int64), np.array(amount, np.float64), cells)
+    now = None if served is None else np.array(served, np.float64)
+    return Capacity(np.array(box, np.int64), np.array(cell, np.int64), np.array(amount, np.float64), cells, now)
 
 
-def one_cell(amounts: list[float]) -> Capacity:
-    return capacity([(i, 0, amount) for i, amount in enumerate(amounts)], 1)
+def one_cell(amounts: list[float], served: list[float] | None = None) -> Capacity:
+    return capacity([(i, 0, amount) for i, amount in enumerate(amounts)], 1, served)
 
 
 def run(want: list[float], held: Capacity, have: list[float] | None = None, priority: list[float] | None = None) -> Any:
@@ -49,6 +51,14 @@ def test_what_is_out_stays_out_before_a_worse_one_goes() -> None:
         [1.0, 1.0, 1.0, *[0.0] * 7], one_cell([1.0] * 10), [1.0, 1.0, *[0.0] * 8], [0.1, 0.1, 0.9, *[0] * 7]
     )
     assert granted[:3] == [1.0, 1.0, 0.0]
+
+
+def test_traffic_that_left_removed_boxes_is_no_capacity_of_those_that_took_it() -> None:
+    """Ten boxes of 8; two are out, and the other eight serve 10 each: a third one would make it 3 of 10."""
+    held = one_cell([8.0, 8.0, *[10.0] * 8], [0.0, 0.0, *[10.0] * 8])
+    granted, removal = run([1.0, 1.0, 1.0, *[0.0] * 7], held, [1.0, 1.0, *[0.0] * 8])
+    assert granted[:3] == [1.0, 1.0, 0.0]
+    assert (removal.live[0], removal.used[0], removal.allowed[0]) == (80.0, 16.0, 16.0)
 
 
 def test_a_reduced_box_that_may_not_be_drained_stays_reduced() -> None:
@@ -121,6 +131,11 @@ def test_capacity_that_is_no_number_is_refused() -> None:
         one_cell([1.0, -1.0])
     with pytest.raises(BadInput, match="cell"):
         capacity([(0, 3, 1.0)], 2)
+    for wrong in ([1.0, float("inf")], [1.0, -1.0]):
+        with pytest.raises(BadInput, match=r"served\[1\]"):
+            one_cell([1.0, 1.0], wrong)
+    with pytest.raises(BadInput, match="as many"):
+        one_cell([1.0, 1.0], [1.0])
 
 
 AMOUNT = st.one_of(st.just(0.0), st.floats(1e-6, 1e9))
@@ -136,7 +151,8 @@ def problems(draw: st.DrawFn) -> tuple[list[float], list[float], list[float], Ca
     limits = BudgetSettings(
         share=draw(st.floats(0, 1)), least_boxes=draw(st.integers(1, 6)), rounds=draw(st.integers(1, 4))
     )
-    return draw(vector), draw(vector), priority, capacity(rows, cells), limits
+    served = draw(st.none() | st.lists(AMOUNT, min_size=len(rows), max_size=len(rows)))
+    return draw(vector), draw(vector), priority, capacity(rows, cells, served), limits
 
 
 def solve(problem: tuple[list[float], list[float], list[float], Capacity, BudgetSettings]) -> Removal:
@@ -151,19 +167,23 @@ def test_the_budget_holds_for_every_input(
 ) -> None:
     want, have, _, held, limits = problem
     removal = solve(problem)
+    large: set[int] = set()
     for cell in range(held.cells):
         mine = held.cell == cell
         boxes = int((held.amount[mine] > 0).sum())
         if boxes < limits.least_boxes:
             continue
-        live = held.amount[mine].sum()
+        live = (held.amount if held.served is None else held.served)[mine].sum()
         used = (held.amount[mine] * removal.granted[held.box[mine]]).sum()
         assert used <= limits.share * live * (1 + 1e-12) + 1e-9 * live
-    for granted, wanted, had, asked in zip(removal.granted.tolist(), want, have, removal.asked.tolist(), strict=True):
-        if asked == wanted:
+        large |= set(held.box[mine][held.amount[mine] > limits.share * live * (1 - 1e-9)].tolist())
+    asked_by = zip(removal.granted.tolist(), want, have, removal.asked.tolist(), strict=True)
+    for i, (granted, wanted, had, asked) in enumerate(asked_by):
+        if i in large:
+            assert 0.0 <= granted <= asked <= wanted
+        else:
+            assert asked == wanted
             assert granted in (0.0, wanted, min(wanted, had))
-        else:  # too large
-            assert 0.0 <= granted <= asked < wanted
 
 
 @given(problems())
@@ -182,6 +202,7 @@ def test_where_there_is_room_for_all_all_go(
     problem: tuple[list[float], list[float], list[float], Capacity, BudgetSettings],
 ) -> None:
     want, have, priority, held, limits = problem
+    held = dataclasses.replace(held, served=None)
     generous = BudgetSettings(share=1.0, least_boxes=1, rounds=limits.rounds)
     halves = [w / 2 for w in want]
     removal = remove(np.array(halves), np.array(have), np.array(priority), held, generous)
