@@ -176,8 +176,8 @@ class HealthOperator:
         self.scored = minute
         if now - (minute + 1) * MINUTE_MS > self._absent_after_ms:
             return []
-        self.placement.turn(now, self.memory.phase != SERVING)
         present = now - self.boxes.last_ms <= self._absent_after_ms
+        self.placement.turn(now, self.memory.phase != SERVING, present)
         capacity, cells = self.placement.capacity(self.boxes, present)
         signs = self.vitals.signs(now, self.settings.vitals.max_age_minutes)
         scores = judge(self.memory, minute, self.boxes.groups(), signs, capacity, self.settings)

@@ -14,14 +14,19 @@ from contracts.times import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 ATTRIBUTES = ("model", "device_isp", "device_region", "firmware")
 SMOOTHED_OVER_MS = 2 * MINUTE_MS
 _GB = 1e9
 _LEAST_REQUESTS = 0.01  # a minute: a customer that a box served so little of is forgotten
 _CUSTOMER_BITS = 24
+_CUSTOMER = (1 << _CUSTOMER_BITS) - 1
 MOST_PENDING = 500_000  # rows of slices that wait to be put together: 8 MB
 _LEAST_TURN_MS = 30 * SECOND_MS  # minutes of evidence that come at once are no minutes of traffic
+_AWAY = np.iinfo(np.int64).max
+_SETTLED_AFTER = 2.0  # half-lives of the averages: what moved to a box that came has moved then
+_IDLE_AFTER_MINUTES = 10.0  # a box that is there and serves nobody; longer than one that went dark seems to be there
 _CELL = ("device_region", "device_isp", "customer")  # a wider cell leaves out the first, the first two, all
 
 
@@ -146,8 +151,9 @@ class VitalSigns:
 
 class Placement:
     """Requests a minute of each box for each customer, as pairs in the order of their keys: what it serves now and what
-    it usually does. `since`: time (ms UTC) of the first rows that wait for `turn`; whoever adds the first ones may
-    state it."""
+    it usually does. The usual of a box that gets less cannot be measured: it goes as the demand for the customer goes
+    over all boxes, which diverting traffic does not change. `since`: time (ms UTC) of the first rows that wait for
+    `turn`; whoever adds the first ones may state it."""
 
     def __init__(self, memory_minutes: float) -> None:
         self.customers = Codes()
@@ -161,6 +167,8 @@ class Placement:
         self._room = MOST_PENDING
         self._turned = False
         self._restored: Ints = np.zeros(0, np.int64)
+        self._waited: Floats = np.zeros(0)  # minutes of each box whose rows are not in its averages yet
+        self._came: Ints = np.zeros(0, np.int64)  # since when each box is there
 
     def add(self, device: Ints, customer: Ints, requests: Ints) -> None:
         """Requests of rows."""
@@ -172,39 +180,79 @@ class Placement:
             self._room = max(MOST_PENDING, 2 * self.pending)
 
     def restore(self, usual: Mapping[int, Mapping[str, float]]) -> None:
-        """Requests a minute per customer of boxes (by code), as they were published, before any rows."""
+        """Usual requests a minute per customer of boxes (by code), as they were published, before any rows."""
         pairs = {i << _CUSTOMER_BITS | self.customers.of(c): rate for i, of in usual.items() for c, rate in of.items()}
         self._key = np.array(sorted(pairs), np.int64)
         self._usual = np.array([pairs[key] for key in self._key.tolist()], np.float64)
-        self._served = np.full(len(pairs), np.nan)
+        self._served = np.zeros(len(pairs))
         self._restored = np.array(sorted(usual), np.int64)
 
-    def turn(self, now: int, frozen: npt.NDArray[np.bool_]) -> None:
+    def turn(self, now: int, frozen: Bools, present: Bools) -> None:
         """Take the rows until now (ms UTC) into the averages, as of the time they came in: the first ones may be those
-        of many minutes, read again at a start. What a box that gets less than its usual traffic (`frozen`, (n,))
-        usually serves stays what it was; at the first turn that of all boxes that were restored, because among their
-        rows are some of when they got less."""
+        of many minutes, read again at a start. `frozen` (n,): boxes that get less than their usual traffic; at the
+        first turn also those that were restored, because among their rows are some of when they got less. `present`
+        (n,): who is there."""
         passed = MINUTE_MS if self.since is None else now - self.since
         if self._turned and passed < _LEAST_TURN_MS:
             return
+        minutes = max(passed / MINUTE_MS, 1.0)
+        found, requests = self._take()
+        heard = np.zeros(len(present), dtype=bool)
+        heard[found >> _CUSTOMER_BITS] = True
         if not self._turned:
             frozen = frozen.copy()
             frozen[self._restored] = True
+        fresh, settled = self._arrivals(now, present)
         self._turned, self.since = True, now
-        minutes = max(passed / MINUTE_MS, 1.0)
-        found, requests = self._take()
-        rate = requests / minutes
-        keep = 0.5 ** (minutes / self._memory)
-        all_keys = np.union1d(self._key, found)
-        served, usual, new = np.full(len(all_keys), np.nan), np.full(len(all_keys), np.nan), np.zeros(len(all_keys))
-        known = np.searchsorted(all_keys, self._key)
-        served[known], usual[known] = self._served, self._usual
-        new[np.searchsorted(all_keys, found)] = rate
-        served, mixed = (np.where(np.isnan(old), new, old * keep + new * (1 - keep)) for old in (served, usual))
-        stays = frozen[all_keys >> _CUSTOMER_BITS]
-        usual = np.where(stays & ~np.isnan(usual), usual, mixed)
-        kept = usual >= _LEAST_REQUESTS
-        self._key, self._served, self._usual = all_keys[kept], served[kept], usual[kept]
+        self._waited = np.where(fresh, minutes, self._waited + minutes)
+        # The silence of a box that serves counts when it is heard again, known to be away, or idle: demand must not
+        # seem to fall while boxes go dark.
+        counts = heard | frozen | ~present | (self._waited > _IDLE_AFTER_MINUTES)
+        before, usual, rows = self._align(found, requests)
+        box, customer = self._key >> _CUSTOMER_BITS, self._key & _CUSTOMER
+        rate = rows / np.maximum(self._waited, 1.0)[box]
+        keep = np.where(fresh, 0.0, np.where(counts, 0.5 ** (self._waited / self._memory), 1.0))[box]
+        served = before * keep + rate * (1 - keep)
+        served[served < _LEAST_REQUESTS] = 0.0
+        moved = self._demand(customer, settled[box], before, served)[customer]
+        measured = np.nan_to_num(usual) * keep + rate * (1 - keep)
+        usual = np.where(frozen[box] & ~np.isnan(usual), usual * moved, measured)
+        kept = (usual >= _LEAST_REQUESTS) | (served > 0) | (frozen[box] & (usual > 0))
+        self._key, self._served, self._usual = self._key[kept], served[kept], usual[kept]
+        self._waited[counts] = 0.0
+
+    def _align(self, found: Ints, requests: Floats) -> tuple[Floats, Floats, Floats]:
+        """Take in the pairs that were found; of all of them what they served, their usual, NaN if nothing is known, and
+        their requests."""
+        keys = np.union1d(self._key, found)
+        served, usual, rows = np.zeros(len(keys)), np.full(len(keys), np.nan), np.zeros(len(keys))
+        at = np.searchsorted(keys, self._key)
+        served[at], usual[at] = self._served, self._usual
+        rows[np.searchsorted(keys, found)] = requests
+        self._key = keys
+        return served, usual, rows
+
+    def _arrivals(self, now: int, present: Bools) -> tuple[Bools, Bools]:
+        """Boxes that were not there a turn ago, and those that are there for long enough to tell by them how demand
+        moves: a box that comes takes traffic from others, or brings its own, neither of which is a change of theirs."""
+        more = len(present) - len(self._came)
+        self._came = np.concatenate([self._came, np.full(more, _AWAY)])
+        self._waited = np.concatenate([self._waited, np.zeros(more)])
+        there = self._came != _AWAY
+        settled = present & there & (now - self._came >= _SETTLED_AFTER * self._memory * MINUTE_MS)
+        came = np.where(there, self._came, now if self._turned else 0)  # at the first turn all have been there for long
+        self._came = np.where(present, came, _AWAY)
+        return present & ~there, settled
+
+    def _demand(self, customer: Ints, counts: Bools, before: Floats, served: Floats) -> Floats:
+        """By which factor the demand for each customer moved, (customers,), by pairs that count. It never falls to 0,
+        from where no factor leads back."""
+        was, is_now = (
+            np.maximum(np.bincount(customer[counts], values[counts], len(self.customers)), _LEAST_REQUESTS)
+            for values in (before, served)
+        )
+        result: Floats = is_now / was
+        return result
 
     def _take(self) -> tuple[Ints, Floats]:
         """Requests per pair of the rows that wait; none wait then."""
@@ -215,14 +263,14 @@ class Placement:
         return found, np.bincount(place, requests, len(found)).astype(np.float64)
 
     def usual(self, box: int) -> dict[str, float]:
-        """Requests a minute per customer that a box usually serves."""
+        """Requests a minute per customer that a box usually carries."""
         first, end = np.searchsorted(self._key, (box << _CUSTOMER_BITS, (box + 1) << _CUSTOMER_BITS)).tolist()
-        customers = (self._key[first:end] & ((1 << _CUSTOMER_BITS) - 1)).tolist()
+        customers = (self._key[first:end] & _CUSTOMER).tolist()
         return {self.customers.names[c]: r for c, r in zip(customers, self._usual[first:end].tolist(), strict=True)}
 
-    def capacity(self, boxes: Boxes, present: npt.NDArray[np.bool_]) -> tuple[Capacity, Cells]:
+    def capacity(self, boxes: Boxes, present: Bools) -> tuple[Capacity, Cells]:
         """What boxes can carry, in cells of all widths; boxes that are not `present` (n,) carry nothing."""
-        box, customer = self._key >> _CUSTOMER_BITS, self._key & ((1 << _CUSTOMER_BITS) - 1)
+        box, customer = self._key >> _CUSTOMER_BITS, self._key & _CUSTOMER
         columns = np.stack([boxes.of_box["device_region"][box], boxes.of_box["device_isp"][box], customer])
         sizes = [len(boxes.attributes["device_region"]), len(boxes.attributes["device_isp"]), len(self.customers)]
         places, codes, first = [], [], 0
@@ -237,7 +285,7 @@ class Placement:
             codes.append(own[:, at])
             first += len(at)
         everything = np.full(len(box), first, np.int64)
-        amount = self._usual * present[box]
+        amount = np.where(self._usual >= _LEAST_REQUESTS, self._usual, 0.0) * present[box]
         capacity = Capacity(
             np.tile(box, len(_CELL) + 1),
             np.concatenate([*places, everything]),

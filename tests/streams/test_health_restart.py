@@ -1,4 +1,4 @@
-"""The removal budget across restarts of the health job."""
+"""The removal budget across restarts of the health job, and across the hours."""
 
 from __future__ import annotations
 
@@ -87,3 +87,17 @@ def test_minutes_of_evidence_that_come_at_once_are_one_minute_of_traffic(log: Em
         driver.put("device.evidence", evidence_batch(driver.minute + k, [(name, 60, 0) for name in driver.names]))
         driver.step()
     assert set(carried(driver.runner.operator).values()) == {60.0}
+
+
+def test_boxes_that_were_drained_at_the_peak_stay_drained_at_night_and_use_no_more_of_the_budget(
+    log: EmbeddedLog,
+) -> None:
+    driver = Driver(log, BOXES)
+    driver.minutes(20, requests=800.0)
+    ill = dict.fromkeys(names(15), 0.3)
+    driver.minutes(5, ill, requests=800.0)
+    for part in range(1, 13):
+        driver.minutes(5, ill, requests=800.0 * 0.25 ** (part / 12))
+        assert {score.state for name, score in scores(log).items() if name in ill} == {"drain"}
+        everywhere = next(cell for cell in budgets(log)[-1].cells if not cell.where)
+        assert everywhere.used == pytest.approx(share_out(log), rel=0.02)
