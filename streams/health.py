@@ -36,7 +36,19 @@ from anomaly.health import (
     judge,
 )
 from contracts.columns import VITALS_MEASURES
-from contracts.health import BUDGET, BUDGET_KEY, DRAIN, MAX_CELLS, REDUCE, SCORE, SERVE, BudgetState, Cell, Score
+from contracts.health import (
+    BUDGET,
+    BUDGET_KEY,
+    DRAIN,
+    FADE_MS,
+    MAX_CELLS,
+    REDUCE,
+    SCORE,
+    SERVE,
+    BudgetState,
+    Cell,
+    Score,
+)
 from contracts.protocols import Record
 from contracts.times import HOUR_MS, MINUTE_MS
 from contracts.topics import HEALTH_SCORES
@@ -123,8 +135,9 @@ class HealthOperator:
         for i, score in enumerate(newest.values()):
             self._restore(i, score)
         # Of what a removed box carries nothing can be measured again: it serves next to nothing.
-        usual = {i: score.usual_per_minute for i, score in enumerate(newest.values()) if score.usual_per_minute}
-        self.placement.restore(usual)
+        removed = [(i, score) for i, score in enumerate(newest.values()) if score.usual_per_minute]
+        usual = {i: score.usual_per_minute for i, score in removed}
+        self.placement.restore(usual, {i: score.expires_at + FADE_MS for i, score in removed})
 
     def _restore(self, i: int, score: Score) -> None:
         memory, s = self.memory, self.settings.state

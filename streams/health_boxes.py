@@ -166,7 +166,7 @@ class Placement:
         self._new: list[tuple[Ints, Floats]] = []
         self._room = MOST_PENDING
         self._turned = False
-        self._restored: Ints = np.zeros(0, np.int64)
+        self._restored: Ints = np.zeros((2, 0), np.int64)  # boxes, and when what was published of them had faded
         self._waited: Floats = np.zeros(0)  # minutes of each box whose rows are not in its averages yet
         self._came: Ints = np.zeros(0, np.int64)  # since when each box is there
 
@@ -179,13 +179,14 @@ class Placement:
             self.pending = len(self._new[0][0])
             self._room = max(MOST_PENDING, 2 * self.pending)
 
-    def restore(self, usual: Mapping[int, Mapping[str, float]]) -> None:
-        """Usual requests a minute per customer of boxes (by code), as they were published, before any rows."""
+    def restore(self, usual: Mapping[int, Mapping[str, float]], faded: Mapping[int, int]) -> None:
+        """Usual requests a minute per customer of boxes (by code), as they were published, before any rows; `faded`:
+        from when on (ms UTC) what was published of each steered nobody."""
         pairs = {i << _CUSTOMER_BITS | self.customers.of(c): rate for i, of in usual.items() for c, rate in of.items()}
         self._key = np.array(sorted(pairs), np.int64)
         self._usual = np.array([pairs[key] for key in self._key.tolist()], np.float64)
         self._served = np.zeros(len(pairs))
-        self._restored = np.array(sorted(usual), np.int64)
+        self._restored = np.array([sorted(usual), [faded[i] for i in sorted(usual)]], np.int64)
 
     def turn(self, now: int, frozen: Bools, present: Bools) -> None:
         """Take the rows until now (ms UTC) into the averages, as of the time they came in: the first ones may be those
@@ -200,8 +201,7 @@ class Placement:
         heard = np.zeros(len(present), dtype=bool)
         heard[found >> _CUSTOMER_BITS] = True
         if not self._turned:
-            frozen = frozen.copy()
-            frozen[self._restored] = True
+            frozen = self._frozen_at_start(frozen, heard)
         fresh, settled = self._arrivals(now, present)
         self._turned, self.since = True, now
         self._waited = np.where(fresh, minutes, self._waited + minutes)
@@ -231,6 +231,17 @@ class Placement:
         rows[np.searchsorted(keys, found)] = requests
         self._key = keys
         return served, usual, rows
+
+    def _frozen_at_start(self, frozen: Bools, heard: Bools) -> Bools:
+        """Restored boxes are frozen, but for those whose scores had faded before the first rows: these got all of their
+        traffic, and what was published of them is forgotten if they were heard."""
+        box, faded = self._restored
+        measured = heard[box] & (faded <= (self.since or 0))
+        known = ~np.isin(self._key >> _CUSTOMER_BITS, box[measured])
+        self._key, self._served, self._usual = self._key[known], self._served[known], self._usual[known]
+        result = frozen.copy()
+        result[box] = ~measured
+        return result
 
     def _arrivals(self, now: int, present: Bools) -> tuple[Bools, Bools]:
         """Boxes that were not there a turn ago, and those that are there for long enough to tell by them how demand

@@ -140,20 +140,34 @@ def test_a_box_that_is_there_and_serves_nobody_any_more_carries_nothing() -> Non
     assert cell.placement.usual(0) == {}
 
 
-def restored(cell: Cell) -> None:
-    cell.placement.restore({0: {"c1": 60.0}})
+def restored(cell: Cell, faded_minute: int) -> None:
+    cell.placement.restore({0: {"c1": 60.0}}, {0: T0 + faded_minute * MINUTE_MS})
     cell.placement.since = T0
     cell.share[0] = PROBE
 
 
 def test_what_a_removed_box_carried_comes_back_with_its_score_and_goes_on_with_demand() -> None:
     cell = Cell()
-    restored(cell)
+    restored(cell, 5)  # it may have been steered while these rows came in
     cell.turn(c1=60.0)
     assert cell.usual(0) == 60.0
     for _ in range(300):
         cell.turn(c1=20.0)
     assert cell.usual(0) == pytest.approx(20.0, rel=0.01)
+
+
+def test_a_box_whose_score_had_faded_before_the_job_came_back_is_measured() -> None:
+    """For hours nobody was told to spare it: it serves as it always did, of what is asked for now."""
+    cell = Cell()
+    restored(cell, 0)
+    cell.share[0] = 1.0
+    cell.turn(c1=20.0)
+    assert cell.usual(0) == pytest.approx(20.0)
+    silent = Cell()
+    restored(silent, 0)
+    silent.dark[0] = True
+    silent.turn(c1=20.0)
+    assert silent.usual(0) == 60.0
 
 
 def test_rows_that_wait_take_no_more_room_than_their_pairs_while_nothing_is_scored() -> None:
