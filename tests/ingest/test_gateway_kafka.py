@@ -1,7 +1,10 @@
 """Gateways before real brokers: answers follow the acknowledgement, outages are 503, gateways learn from each other."""
 
 import asyncio
+import contextlib
+import itertools
 import os
+import re
 import signal
 import time
 from contextlib import asynccontextmanager
@@ -11,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from contracts import arrow
-from contracts.columns import SLICES
+from contracts.columns import REPORTS, SLICES
+from contracts.protocols import LogError
 from ingest.gateway import Gateway, GatewaySettings
 from ingest.heartbeats import is_heartbeat
 from ingest.http import call
@@ -45,7 +49,7 @@ def broker(tmp_path_factory):
 
 @pytest.fixture
 def prefix(broker, request):
-    prefix = f"{request.node.name}."
+    prefix = re.sub(r"[^\w.-]", "-", request.node.name) + "."
     names = ("telemetry.reports", "telemetry.slices", "telemetry.vitals", "telemetry.rejected", "changes")
     create_topics(broker.settings, {prefix + name: 2 for name in names})
     return prefix
@@ -84,18 +88,24 @@ async def until(condition, what):
         await asyncio.sleep(0.05)
 
 
-def stored_names(log):
-    """(device, seq) of all slices in the log, once per report."""
-    ends = {("telemetry.slices", p): end for p, end in enumerate(log.end_offsets("telemetry.slices"))}
+def places_of_names(log, topic, columns):
+    """(device, seq) of all slices or headers in the log, with the first (partition, offset) of each."""
+    ends = {(topic, p): end for p, end in enumerate(log.end_offsets(topic))}
     reader = log.reader(dict.fromkeys(ends, 0))
-    names = set()
+    places = {}
     while any(reader.positions()[place] < end for place, end in ends.items()):
         for r in reader.poll(100, 1.0):
             if not is_heartbeat(r):
-                batch = arrow.from_bytes(SLICES, r.value, pa)
-                names.update(zip(*(batch.column(n).to_pylist() for n in ("device", "seq")), strict=True))
+                batch = arrow.from_bytes(columns, r.value, pa)
+                for name in zip(*(batch.column(n).to_pylist() for n in ("device", "seq")), strict=True):
+                    places.setdefault(name, (r.partition, r.offset))
     reader.close()
-    return names
+    return places
+
+
+def stored_names(log):
+    """(device, seq) of all slices in the log, once per report."""
+    return set(places_of_names(log, "telemetry.slices", SLICES))
 
 
 def test_what_is_answered_stored_is_in_kafka_and_nothing_is_answered_before(broker, prefix):
@@ -168,5 +178,67 @@ def test_a_report_that_another_gateway_stored_is_a_duplicate(broker, prefix):
             unaware = await ask(alone, "POST", "/v1/telemetry", headers, body)
             assert b"stored" in unaware.body
             assert await asyncio.to_thread(stored_names, log) == {("d-1", 1)}
+
+    asyncio.run(main())
+
+
+def test_no_header_stands_where_brokers_refuse_the_slices(broker):
+    prefix = "refused."
+    names = ("telemetry.reports", "telemetry.vitals", "telemetry.rejected", "changes")
+    create_topics(broker.settings, {prefix + name: 2 for name in names})
+    create_topics(broker.settings, {prefix + "telemetry.slices": 2}, max_message_bytes="300")
+
+    async def main():
+        async with serving(broker, prefix, heartbeat_ms=3_600_000) as (gateway, log):
+            assert (await post(gateway, "d-0")).status == 503
+            assert await asyncio.to_thread(log.end_offsets, "telemetry.slices") == [0, 0]
+            assert await asyncio.to_thread(log.end_offsets, "telemetry.reports") == [0, 0]
+
+    asyncio.run(main())
+
+
+@pytest.mark.verify
+@pytest.mark.parametrize("after_s", [0.3, 0.5, 0.7, 0.9])
+def test_whoever_looks_sees_no_header_before_its_slices_also_when_brokers_die(broker, prefix, after_s):
+    """A cut as the sink makes it, first the end of headers and then that of slices, again and again under load."""
+    cuts = []
+
+    def look(log):
+        with contextlib.suppress(LogError):
+            cuts.append((log.end_offsets("telemetry.reports"), log.end_offsets("telemetry.slices")))
+
+    async def send(gateway, device, ends):
+        for seq in itertools.count(1):
+            if time.monotonic() > ends:
+                return
+            await post(gateway, device, seq)
+
+    async def watch(log, ends):
+        while time.monotonic() < ends:
+            await asyncio.to_thread(look, log)
+
+    async def main():
+        async with serving(broker, prefix, flush_ms=1, requests_burst=1e6) as (gateway, log):
+            began = time.monotonic()
+            sending = [asyncio.ensure_future(send(gateway, device, began + after_s + 0.2)) for device in DEVICES]
+            watching = asyncio.ensure_future(watch(log, began + after_s))
+            await asyncio.sleep(after_s)
+            await asyncio.to_thread(broker.kill)
+            await asyncio.gather(*sending, watching)
+            await asyncio.to_thread(broker.start)
+
+            async def taken():
+                return (await post(gateway, DEVICES[0], 100_000)).status == 200
+
+            await until(taken, "recovery")
+            await asyncio.to_thread(look, log)
+            headers = await asyncio.to_thread(places_of_names, log, "telemetry.reports", REPORTS)
+            slices = await asyncio.to_thread(places_of_names, log, "telemetry.slices", SLICES)
+            assert len(headers) > len(DEVICES)
+            assert set(headers) <= set(slices)
+            for name, (partition, offset) in headers.items():
+                at, its = slices[name]
+                seen = next(slice_ends for header_ends, slice_ends in cuts if header_ends[partition] > offset)
+                assert its < seen[at], f"{name}: its header could be read before its slices"
 
     asyncio.run(main())
